@@ -1,0 +1,128 @@
+"""What happens around the training step: how fast it goes, what is looked at, how a run is stopped."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+from ode_vgan.report.video import grid_png, write_clips_mp4
+from ode_vgan.runs import Trained
+
+LOSSES = ("generator/loss", "critic/loss")
+
+
+class ClipBar(pl.Callback):
+    """A progress bar in clips, with losses, clips per second and time left; keeps the seconds of all parts of the run."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._bar: tqdm | None = None
+        self._then = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        hidden = not trainer.is_global_zero
+        initial = module.clips_seen
+        self._bar = tqdm(total=module.max_clips, initial=initial, unit="clip", disable=hidden, mininterval=1, smoothing=0.05)
+        self._then = time.perf_counter()
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self._then = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        passed = time.perf_counter() - self._then
+        self.seconds += passed
+        clips = module.clips_seen - self._bar.n
+        self._bar.update(clips)
+        module.log("clips_per_second", clips / passed)
+        if module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
+            values = trainer.callback_metrics
+            self._bar.set_postfix({name[0].upper(): f"{float(values[name]):.2f}" for name in LOSSES if name in values})
+
+    def on_fit_end(self, *_: object) -> None:
+        self._bar.close()
+
+    def state_dict(self) -> dict:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.seconds = state["seconds"]
+
+
+class StopOnSignal(pl.Callback):
+    """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint; a second one ends it at once."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self._before: dict = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        if self.received is not None:
+            trainer.should_stop = True
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Watch(pl.Callback):
+    """Every so many clips, and at the end: a grid and a video of the averaged generator, and its score.
+
+    Args:
+        folder: the run folder.
+        every_clips: between two looks; clips: rows of the grid.
+        score: (trained, data) -> numbers to log, or None.
+    """
+
+    def __init__(self, folder: Path, every_clips: int, clips: int, score: object | None):
+        self.folder, self.every_clips, self.clips, self.score = folder, every_clips, clips, score
+        self.looked_at = -1
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        due = module.clips_seen // self.every_clips > self.looked_at // self.every_clips
+        if due and trainer.is_global_zero:
+            self.look(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if module.clips_seen > self.looked_at and module.clips_seen >= module.max_clips and trainer.is_global_zero:
+            self.look(trainer, module)
+
+    def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draw, write and log what the averaged generator makes now."""
+        self.looked_at = module.clips_seen
+        generator = module.ema.copy
+        trained = Trained(generator, module.config, module.clips_seen, self.folder)
+        data = trainer.datamodule
+        shown = data.real_clips(self.clips, split="train", seed=0)
+        times = shown.times[0]
+        clips = trained.render(shown.text, times, seed=0).numpy()
+        name = self.folder / "samples" / f"clips_{module.clips_seen:09d}"
+        title = f"{self.folder.name} after {module.clips_seen:,} clips"
+        grid_png(name.with_suffix(".png"), clips, shown.captions, times.numpy(), title=title)
+        write_clips_mp4(name.with_suffix(".mp4"), clips, times.numpy(), shown.captions)
+        values = {} if self.score is None else self.score(trained, data)
+        for logger in trainer.loggers:
+            logger.log_metrics(values | {"clips": float(module.clips_seen)}, trainer.global_step)
+            if hasattr(logger, "log_clips"):
+                logger.log_clips("samples", name.with_suffix(".mp4"), module.clips_seen)
+
+    def state_dict(self) -> dict:
+        return {"looked_at": self.looked_at}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.looked_at = state["looked_at"]
+
+
+def trained_seconds(trainer: pl.Trainer) -> float:
+    """Seconds spent in training steps, over all parts of the run."""
+    return sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, ClipBar))
+

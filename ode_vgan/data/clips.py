@@ -1,0 +1,262 @@
+"""Clips: frames with the times at which they are shown, read from and written to video files.
+
+The only uint8 <-> float boundary of the package is here (`to_float`, `to_uint8`).
+"""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ode_vgan.errors import UserError
+
+MAX_SIDE_PX = 8192
+MAX_FRAMES = 100_000
+TIME_BASE = Fraction(1, 24_000)  # holds 1/24, 1/30, 1/60 s and every whole millisecond exactly
+
+
+class CorruptClip(UserError):  # noqa: N818 named for what it is, as UserError is
+    """A clip that cannot be decoded to its end."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames and the second at which each is shown.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3), RGB.
+        times: float64 (T,), seconds from the first frame; times[0] == 0, rising.
+    """
+
+    frames: np.ndarray
+    times: np.ndarray
+
+
+def decode_clip(source: str | Path | bytes, *, size: int | None = None, max_frames: int | None = None) -> Clip:
+    """Decode a video or an animated image with the times that its file states.
+
+    Args:
+        source: a path, or the bytes of a file.
+        size: side of a square centre crop, px; None keeps the file's own size.
+        max_frames: stop after this many frames; None reads to the end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptClip: no frame decodes, the file breaks off midway, or its sides or length exceed the limits.
+        UserError: size or max_frames below 1.
+    """
+    if size is not None and size < 1 or max_frames is not None and max_frames < 1:
+        raise UserError(f"size={size} and max_frames={max_frames} must be at least 1. Leave them out for no limit.")
+    name = _name(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise FileNotFoundError(f"no clip at {name}. Check the path.")
+    read = _webp_frames if _check_whole(source, name) else _video_frames
+    frames, times = [], []
+    try:
+        for frame, seconds in read(source, name):
+            if len(frames) == MAX_FRAMES:
+                raise CorruptClip(f"{name}: more than {MAX_FRAMES} frames. Cut it into shorter clips.")
+            frames.append(frame if size is None else _square(frame, size))
+            times.append(seconds)
+            if len(frames) == max_frames:
+                break
+    except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise CorruptClip(f"{name}: broken after {len(frames)} frames ({_line(error)}). Replace it.") from error
+    if not frames:
+        raise CorruptClip(f"{name}: no frames. Replace it.")
+    return Clip(np.stack(frames), _rising(np.array(times, dtype=np.float64), name))
+
+
+def encode_clip(
+    path: str | Path | None,
+    frames: np.ndarray,
+    times: np.ndarray | float,
+    *,
+    codec: str = "libx264",
+    crf: float = 18,
+    pix_fmt: str = "yuv444p",
+    options: dict[str, str] | None = None,
+) -> bytes | None:
+    """Write an MP4 whose timestamps are the given times, to 1/24000 s (whole milliseconds are exact).
+
+    Args:
+        path: where to write, replaced only when complete; None returns the bytes instead.
+        frames: uint8 (T, H, W, 3), RGB.
+        times: (T,) rising seconds, or one number, frames per second.
+        options: further encoder options, as FFmpeg names them; they win over crf.
+
+    Raises:
+        UserError: times do not rise, or do not match the frames; odd sides with a subsampled pix_fmt.
+    """
+    frames = np.ascontiguousarray(frames)
+    ticks = _ticks(frames, times)
+    if pix_fmt == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
+        raise UserError(f"{frames.shape[2]}x{frames.shape[1]} px is odd; yuv420p needs even sides. Use yuv444p.")
+    buffer = io.BytesIO()
+    # two encoder threads give other bytes than one; B-frames would shift the first timestamp
+    settings = {"crf": f"{crf:g}", "preset": "veryslow", "bf": "0", "threads": "1"} | (options or {})
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(codec, options=settings)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt
+        stream.time_base = stream.codec_context.time_base = TIME_BASE
+        gaps = np.diff(ticks, append=ticks[-1] + (ticks[-1] - ticks[-2] if len(ticks) > 1 else 1000))
+        stream.codec_context.framerate = Fraction(TIME_BASE.denominator, int(np.median(gaps)))
+        converter = VideoReformatter()
+        for image, tick, gap in zip(frames, ticks, gaps, strict=True):
+            frame = converter.reformat(av.VideoFrame.from_ndarray(image, format="rgb24"), format=pix_fmt, threads=1)
+            frame.pts, frame.time_base, frame.duration = int(tick), TIME_BASE, int(gap)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue() if path is None else write_atomic(path, buffer.getvalue())
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """uint8 (..., T, H, W, C) to float32 (..., T, C, H, W) in [-1, 1]; inverse of `to_uint8`."""
+    return frames.movedim(-1, -3).float().div(127.5).sub(1)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Float (..., T, C, H, W), clipped to [-1, 1], to uint8 (..., T, H, W, C), to the nearest level."""
+    levels = x.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).movedim(-3, -1).contiguous()
+
+
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Put the content at the path in one step: readers see the old file or the whole new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _name(source: str | Path | bytes) -> str:
+    return f"clip of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _check_whole(source: str | Path | bytes, name: str) -> bool:
+    """Raise for a RIFF (AVI, WebP) or GIF that ends early, which decoders pass over; return whether it is WebP."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        head, length = file.read(12), file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - 16))
+        tail = file.read().rstrip(b"\0")
+    short_riff = head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") + 8 > length
+    if short_riff or (head[:4] == b"GIF8" and not tail.endswith(b";")):
+        raise CorruptClip(f"{name}: breaks off after {length} bytes. Replace it.")
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def _video_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.ndarray, float]]:
+    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    with av.open(file) as container:
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            raise CorruptClip(f"{name}: no video stream that can be decoded. Replace it.")
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        _check_sides(width, height, name)
+        _check_index(container, stream, name)
+        # a thread pool costs more than a tiny clip
+        stream.thread_type = "NONE" if width * height <= 256 * 256 else "AUTO"
+        converter = VideoReformatter()  # one for the clip: a frame's own would be set up anew, at 4x the time
+        times: list[Fraction] = []
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise CorruptClip(f"{name}: broken after {len(times)} frames. Replace it.")
+            times.append(_seconds(frame, len(times), stream))
+            image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            yield image, float(times[-1] - times[0])
+        _check_end(container, times, name)
+
+
+def _check_index(container: InputContainer, stream: av.VideoStream, name: str) -> None:
+    """An MP4 that breaks off between two frames just ends; its index tells."""
+    entries = stream.index_entries
+    if len(entries) and entries[len(entries) - 1].pos + entries[len(entries) - 1].size > container.size > 0:
+        raise CorruptClip(f"{name}: breaks off after {container.size} bytes. Replace it.")
+
+
+def _check_end(container: InputContainer, times: list[Fraction], name: str) -> None:
+    """A Matroska file that breaks off just ends; without sound, its stated duration tells."""
+    if "matroska" not in container.format.name or container.streams.audio or not container.duration or len(times) < 2:
+        return
+    stated, found = container.duration / av.time_base, float(2 * times[-1] - times[-2])
+    if found < 0.98 * stated - 0.1:
+        raise CorruptClip(f"{name}: breaks off at {found:.2f} of {stated:.2f} s. Replace it.")
+
+
+def _seconds(frame: av.VideoFrame, i: int, stream: av.VideoStream) -> Fraction:
+    if frame.pts is not None:
+        return frame.pts * frame.time_base
+    return Fraction(i) / (stream.average_rate or stream.guessed_rate or 25)  # raw streams have no timestamps
+
+
+def _webp_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.ndarray, float]]:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        _check_sides(*image.size, name)
+        milliseconds = 0
+        for i in range(getattr(image, "n_frames", 1)):
+            image.seek(i)
+            image.load()
+            rgba = image.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            yield np.asarray(Image.alpha_composite(white, rgba).convert("RGB")), milliseconds / 1000
+            milliseconds += image.info.get("duration", 0) or 100
+
+
+def _check_sides(width: int, height: int, name: str) -> None:
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
+        raise CorruptClip(f"{name}: {width}x{height} px; sides must be 1 to {MAX_SIDE_PX}. Scale it down.")
+
+
+def _square(frame: np.ndarray, size: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if height == width == size:
+        return frame
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    image = Image.fromarray(frame[top : top + side, left : left + side])
+    shrinking = side >= size
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR))
+
+
+def _rising(times: np.ndarray, name: str) -> np.ndarray:
+    falls = np.flatnonzero(np.diff(times) <= 0)
+    if len(falls):
+        i = int(falls[0])
+        raise CorruptClip(f"{name}: frame {i + 1} at {times[i + 1]:.3f} s is not after frame {i}. Re-encode it.")
+    return times
+
+
+def _ticks(frames: np.ndarray, times: np.ndarray | float) -> np.ndarray:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
+        raise UserError(f"frames are {frames.dtype} {frames.shape}; a clip is uint8 (T, H, W, 3), T >= 1.")
+    seconds = np.asarray(times, dtype=np.float64)
+    if seconds.ndim == 0:
+        if not 0 < seconds <= TIME_BASE.denominator:
+            raise UserError(f"{times} frames per second must be above 0 and at most {TIME_BASE.denominator}.")
+        seconds = np.arange(len(frames)) / seconds
+    ticks = np.rint((seconds - seconds[:1]) * TIME_BASE.denominator)
+    if len(ticks) != len(frames) or not (np.diff(ticks) >= 1).all() or not np.isfinite(ticks).all():
+        raise UserError(f"{len(ticks)} times for {len(frames)} frames must be as many and rise by 1/24000 s or more.")
+    return ticks.astype(np.int64)

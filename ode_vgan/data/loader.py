@@ -1,0 +1,239 @@
+"""Batches of windows with captions: batch k is a function of the seed and k alone."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from ode_vgan.data.shards import Entry
+from ode_vgan.data.store import ClipStore, describe, open_source, split_entries
+from ode_vgan.data.windows import SHUFFLE_STREAM, ClipWindows, Sampling, collate
+from ode_vgan.embed.cache import cached
+from ode_vgan.embed.embedder import Embedder
+from ode_vgan.embed.none import NoEmbedder
+from ode_vgan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class RealClips(NamedTuple):
+    """frames (N, T, H, W, C) uint8; times (N, T) float32 s; N captions; text (N, E) float32 unit rows."""
+
+    frames: Tensor
+    times: Tensor
+    captions: list[str]
+    text: Tensor
+
+
+class PositionBatches(Sampler[list[tuple[int, int]]]):
+    """Endless lists of (position, clip number); each round of `clips` positions is one shuffle of all clips.
+
+    Args:
+        start: gives the number of the first batch, asked whenever the iteration begins.
+        rank, world: this process and how many there are; together they take the batches that one process would.
+    """
+
+    def __init__(self, clips: int, batch: int, seed: int, start: Callable[[], int], *, rank: int = 0, world: int = 1):
+        self.clips, self.batch, self.seed, self.start, self.rank, self.world = clips, batch, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        shuffle = lru_cache(maxsize=2)(self._shuffle)
+        for number in count(self.start()):
+            first = (number * self.world + self.rank) * self.batch
+            places = [(position, *divmod(position, self.clips)) for position in range(first, first + self.batch)]
+            yield [(position, int(shuffle(epoch)[i])) for position, epoch, i in places]
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, SHUFFLE_STREAM, epoch]).permutation(self.clips)
+
+
+class ClipData(pl.LightningDataModule):
+    """Captioned clips of one source, split, decoded, embedded and cut into windows.
+
+    A batch is a dict: frames (B, T, H, W, C) uint8; times (B, T) float32 seconds, times[:, 0] == 0; text (B, E)
+    float32 unit rows; index (B,) int64, the clip's row in its split; caption, B strings.
+
+    The training loader never ends. Set `start_batch` = k before a fit to go on with batch k exactly; Lightning's
+    checkpoints carry it. A clip that turns out unusable is replaced by another that its position alone decides;
+    `skipped` has the reason by key for every clip left out.
+
+    Args:
+        source: `emoji` (embedded), `shapes` (synthetic), or a folder of shards or of videos with captions beside them.
+        frames: T.
+        size: height and width, px.
+        batch: clips per batch and process.
+        workers: loader processes; 0 loads in the training process.
+        train_split, test_split: names in the clips' meta `split`; clips without one are split 90/10 by key.
+        cache_mb: decoded training clips kept in memory, at most; the rest are decoded when drawn.
+        max_frames: frames read from the start of a clip, at most.
+        limit: clips per split, at most, chosen by the hash of their keys.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        embed: Embedder,
+        *,
+        frames: int,
+        size: int,
+        batch: int,
+        sampling: Sampling | None = None,
+        workers: int = 0,
+        seed: int = 0,
+        train_split: str = "train",
+        test_split: str = "test",
+        cache_mb: int = 1024,
+        max_frames: int | None = None,
+        limit: int | None = None,
+    ):
+        super().__init__()
+        for name, value in (("frames", frames), ("size", size), ("batch", batch), ("workers", workers + 1)):
+            if value < 1:
+                raise UserError(f"data.{name} is too small: frames, size and batch are >= 1, workers >= 0. Raise it.")
+        self.source, self.embed, self.batch, self.workers, self.seed = str(source), cached(embed), batch, workers, seed
+        self.frames, self.size, self.sampling = frames, size, sampling or Sampling()
+        self.split_names, self.limit = (train_split, test_split), limit
+        self.cache_mb, self.max_frames = cache_mb, max_frames
+        self.start_batch = 0
+        self.skipped: dict[str, str] = {}
+        self.train_set: ClipWindows | None = None
+        self.test_set: ClipWindows | None = None
+        self.checked = False
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.checked:
+            self._index()
+            self._check(self.train_set)
+            self.checked = True
+            if self.skipped:
+                log.warning("%s: %s", self.source, describe(self.skipped))
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions of the training split, one per clip."""
+        return self.train_set.captions
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        batches = PositionBatches(
+            len(self.train_set), self.batch, self.seed, lambda: self.start_batch, rank=rank, world=world
+        )
+        return self._loader(self.train_set, batches)
+
+    def test_dataloader(self) -> DataLoader:
+        """Every test clip once, in the same window each time."""
+        windows = self._plain("test")
+        numbers = range(len(windows))
+        batches = [[(i, i) for i in numbers[start : start + self.batch]] for start in numbers[:: self.batch]]
+        return self._loader(windows, batches)
+
+    def real_clips(self, clips: int, *, split: str = "test", seed: int = 0) -> RealClips:
+        """Windows of a split at its first stride, evenly; the same ones for the same (clips, split, seed).
+
+        Args:
+            split: "train" or "test". When it has fewer than `clips`, each gives several windows.
+
+        Raises:
+            UserError: the split has no clip.
+        """
+        self._index()  # without decoding all of the training split
+        windows = self._plain(split, seed)
+        positions = PositionBatches(len(windows), clips, seed, lambda: 0)
+        batch = collate([windows[item] for item in next(iter(positions))])
+        self.skipped |= batch.get("skipped", {})
+        return RealClips(batch["frames"], batch["times"], batch["caption"], batch["text"])
+
+    def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
+        if self.trainer is not None and self.trainer.training:
+            self.start_batch += 1  # counts batches that reached the training step, not those loaded ahead
+        found = batch.pop("skipped", {})
+        for key in found.keys() - self.skipped.keys():
+            log.warning("%s: skipped %s: %s", self.source, key, found[key])
+        self.skipped |= found
+        return batch
+
+    def state_dict(self) -> dict:
+        return {"start_batch": self.start_batch}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.start_batch = state["start_batch"]
+
+    def _loader(self, windows: ClipWindows, batches) -> DataLoader:
+        pin = torch.cuda.is_available()
+        return DataLoader(windows, batch_sampler=batches, num_workers=self.workers, collate_fn=collate, pin_memory=pin)
+
+    def _index(self) -> None:
+        """Read what the source holds, split it and embed its captions; decode nothing."""
+        if self.train_set is not None:
+            return
+        entries = open_source(self.source)
+        train, test = (self._usable(side) for side in split_entries(entries, self.split_names))
+        if not train and self.skipped:
+            why = describe(self.skipped)
+            raise UserError(f"{self.source}: none of {len(entries)} clips can train: {why}. {self._remedy()}")
+        if not train:
+            stated = sorted({str(entry.meta.get("split")) for entry in entries})
+            raise UserError(
+                f"{self.source}: no split {self.split_names[0]!r}. Set data.train_split to one of {stated}."
+            )
+        rows = self._embed_captions(train + test)
+        test_mb = self.cache_mb // 8
+        self.test_set = self._windows(test, rows[len(train) :], test_mb)
+        self.train_set = self._windows(train, rows[: len(train)], self.cache_mb - test_mb)
+
+    def _usable(self, entries: list[Entry]) -> list[Entry]:
+        """Entries within the limit, less those that their meta already rules out."""
+        captions_needed, needed = not isinstance(self.embed, NoEmbedder), self.sampling.needed(self.frames)
+        kept = []
+        for entry in entries:
+            stated = entry.meta.get("num_frames")
+            frames = min(stated if isinstance(stated, int) else needed, self.max_frames or needed)
+            if captions_needed and not (entry.caption or "").strip():
+                self.skipped[entry.key] = "no caption"
+            elif frames < needed:
+                self.skipped[entry.key] = f"{frames} frames where {needed} are needed"
+            else:
+                kept.append(entry)
+        return kept[: self.limit]
+
+    def _embed_captions(self, entries: list[Entry]) -> Tensor:
+        captions = [entry.caption or "" for entry in entries]
+        unique = list(dict.fromkeys(captions))
+        row = {caption: i for i, caption in enumerate(unique)}
+        return self.embed.encode_text(unique)[[row[caption] for caption in captions]]
+
+    def _windows(self, entries: list[Entry], text: Tensor, cache_mb: int) -> ClipWindows:
+        store = ClipStore(entries, self.size, max_frames=self.max_frames, cache_mb=cache_mb)
+        return ClipWindows(store, text, frames=self.frames, sampling=self.sampling, seed=self.seed)
+
+    def _check(self, windows: ClipWindows) -> None:
+        """Decode what memory holds, name what is broken, and see that at least one clip gives a window."""
+        store = windows.store
+        store.preload(threads=min(4, os.cpu_count() or 1))
+        good = 0
+        for i in range(len(store)):
+            if i in store.kept or i in store.bad or not good:
+                reason = windows.unusable(i)
+                good += reason is None
+                self.skipped |= {store.entries[i].key: reason} if reason else {}
+        if not good:
+            raise UserError(f"{self.source}: no clip can be used: {describe(self.skipped)}. {self._remedy()}")
+
+    def _plain(self, split: str, seed: int = 0) -> ClipWindows:
+        if split not in ("train", "test"):
+            raise UserError(f"split {split!r} is neither train nor test. Choose one.")
+        windows = self.train_set if split == "train" else self.test_set
+        if not len(windows):
+            raise UserError(f"{self.source}: no {split} clip. Add clips, or evaluate on the train split.")
+        return ClipWindows(windows.store, windows.text, frames=self.frames, sampling=self.sampling.plain(), seed=seed)
+
+    def _remedy(self) -> str:
+        return "Add clips or captions, lower data.frames, or set embed=none for clips without captions."

@@ -1,0 +1,162 @@
+"""The video GAN as a LightningModule: what one training step does, on one page."""
+
+import math
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ode_vgan.data.clips import to_float
+from ode_vgan.ema import GeneratorEma
+from ode_vgan.generator import draw_latents
+from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
+from ode_vgan.losses.penalty import gradient_penalty
+
+
+class VideoGan(pl.LightningModule):
+    """Generator against critics, optimised by hand.
+
+    Every random number of a step is drawn from a generator seeded by (seed, clips seen), so that a resumed run
+    makes the same steps as an uninterrupted one.
+
+    Args:
+        generator: `ode_vgan.generator.Generator`. critics: `ode_vgan.discriminator.critics.Critics`.
+        loss: an object with `critic(real, fake)` and `generator(real, fake)`, on logits.
+        augment: differentiable augmentation with `p` and `adapt`.
+        generator_lr, critic_lr: Adam step sizes. temporal_lr_ratio: the temporal model's share of generator_lr.
+        betas: Adam's.
+        gamma: [at the start, at the end] weight of R1 and R2, moved by a cosine over the run.
+        penalty_every: steps between penalties; the weight is scaled to match.
+        mismatch: weight of the mismatched-caption loss.
+        anchor: [at the start, at the end] weight of the mean-frame loss, moved by the same cosine; [0, 0] is off.
+        ema_clips: half-life of the generator's average, in clips.
+        warmup_clips: clips over which the step sizes rise from zero.
+        max_clips: clips at which training ends. seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critics: nn.Module,
+        loss: object,
+        augment: nn.Module,
+        *,
+        generator_lr: float,
+        critic_lr: float,
+        temporal_lr_ratio: float,
+        betas: tuple[float, float],
+        gamma: tuple[float, float],
+        penalty_every: int,
+        mismatch: float,
+        anchor: tuple[float, float],
+        ema_clips: float,
+        warmup_clips: float,
+        max_clips: int,
+        seed: int,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.critics, self.loss, self.augment = generator, critics, loss, augment
+        self.ema = GeneratorEma(generator, ema_clips)
+        self.generator_lr, self.critic_lr, self.temporal_lr_ratio = generator_lr, critic_lr, temporal_lr_ratio
+        self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
+        self.penalty_every, self.mismatch = penalty_every, mismatch
+        self.warmup_clips, self.max_clips, self.seed = warmup_clips, max_clips, seed
+        self.config: dict = {}
+        self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def clips_seen(self) -> int:
+        """Clips trained on since the run began, across resumes."""
+        return int(self.clips)
+
+    def training_step(self, batch: dict, batch_index: int) -> None:
+        draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
+        real, times, c = to_float(batch["frames"]), batch["times"], batch["text"]
+        self._set_step_sizes()
+        latents = draw_latents(len(real), self.generator.noise_dim, draw).to(real.device)
+        picks = self.critics.choose(*real.shape[:2], generator=draw)
+
+        fake = self.generator(latents, times, c)
+        seen_real, seen_fake = self.augment(real, draw), self.augment(fake, draw)
+        values = self._critic_step(seen_real, seen_fake.detach(), times, c, picks)
+        anchor = self._between(self.anchor) * mean_frame_distance(real, fake)
+        values |= self._generator_step(seen_real, seen_fake, times, c, picks, anchor)
+
+        self.clips += len(real)
+        self.ema.update(self.generator, len(real), self.clips_seen)
+        self.augment.adapt(values["sign/mean"], len(real))
+        self.log_dict(
+            values | {"clips": float(self.clips_seen), "augment/p": self.augment.p, "nfe": float(self.generator.temporal.nfe)}
+        )
+        if self.clips_seen >= self.max_clips:
+            self.trainer.should_stop = True
+
+    def _critic_step(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
+        features = self.critics.features(real, times, picks)
+        right = self.critics.judge(features, c)
+        wrong = self.critics.judge(features, c.roll(1, 0))
+        false = self.critics(fake, times, c, picks)
+        values = {"critic/loss": torch.zeros((), device=real.device)}
+        for name in right:
+            values["critic/loss"] = values["critic/loss"] + self.loss.critic(right[name].float(), false[name].float())
+            matched = mismatched_caption(right[name].float(), wrong[name].float())
+            values["critic/loss"] = values["critic/loss"] + self.mismatch * matched
+            values[f"critic/mismatch_{name}"] = matched.detach()
+            values[f"sign/{name}"] = torch.sign(right[name] - false[name]).float().mean().detach()
+        total = values["critic/loss"]
+        if self.clips_seen // len(real) % self.penalty_every == 0:
+            penalties = self._penalties(real, fake, times, c, picks)
+            values |= {name: value.detach() for name, value in penalties.items()}
+            total = total + self._between(self.gamma) * self.penalty_every * sum(penalties.values())
+        self._step(self.optimizers()[1], total)
+        values["critic/loss"] = values["critic/loss"].detach()
+        values["sign/mean"] = torch.stack([values[f"sign/{name}"] for name in right]).mean()
+        return values
+
+    def _penalties(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
+        def both(x: Tensor) -> Tensor:
+            logits = self.critics(x, times, c, picks)
+            return logits["clip"] + logits["frame"].view(len(x), -1).mean(1)
+
+        return {"penalty/r1": gradient_penalty(both, real), "penalty/r2": gradient_penalty(both, fake)}
+
+    def _generator_step(
+        self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor, anchor: Tensor
+    ) -> dict[str, Tensor]:
+        self.critics.requires_grad_(False)
+        with torch.no_grad():
+            right = self.critics(real, times, c, picks)
+        false = self.critics(fake, times, c, picks)
+        loss = sum(self.loss.generator(right[name].float(), false[name].float()) for name in right)
+        self._step(self.optimizers()[0], loss + anchor)
+        self.critics.requires_grad_(True)
+        return {"generator/loss": loss.detach(), "generator/anchor": anchor.detach()}
+
+    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _between(self, ends: tuple[float, float]) -> float:
+        start, end = ends
+        done = min(1.0, self.clips_seen / self.max_clips)
+        return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+    def _set_step_sizes(self) -> None:
+        warm = min(1.0, (self.clips_seen + 1) / max(1.0, self.warmup_clips))
+        for optimizer in self.optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * warm
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        temporal = list(self.generator.temporal.parameters())
+        known = {id(parameter) for parameter in temporal}
+        rest = [parameter for parameter in self.generator.parameters() if id(parameter) not in known]
+        lr, slow = self.generator_lr, self.generator_lr * self.temporal_lr_ratio
+        groups = [{"params": rest, "lr": lr, "full_lr": lr}, {"params": temporal, "lr": slow, "full_lr": slow}]
+        critics = [{"params": list(self.critics.parameters()), "lr": self.critic_lr, "full_lr": self.critic_lr}]
+        return [torch.optim.Adam(groups, betas=self.betas), torch.optim.Adam(critics, betas=self.betas)]
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["ode_vgan"] = {"config": self.config, "clips_seen": self.clips_seen}

@@ -1,0 +1,26 @@
+"""Gradient penalties on the critics."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Half the squared norm of the gradient of the critic's output at x, averaged over clips, ().
+
+    At real clips this is R1, at generated ones R2. It is computed in fp32 whatever the autocast, and keeps the
+    graph, so that its own gradient reaches the critic's weights.
+
+    Args:
+        judge: x -> logits, (B,) or (B * k,); a clip's k logits are averaged.
+        x: (B, T, C, H, W).
+
+    Source: Mescheder et al. (2018), "Which Training Methods for GANs do actually Converge?", equation 9.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float().requires_grad_(True)
+        logits = judge(x)
+        total = logits.sum() * (x.shape[0] / logits.shape[0])
+        (gradient,) = torch.autograd.grad(total, x, create_graph=True)
+        return gradient.square().sum() / (2 * x.shape[0])

@@ -1,0 +1,192 @@
+"""Clips for people: a PNG that lays time out in columns, and an MP4 that plays captioned tiles."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ode_vgan.data.clips import encode_clip, write_atomic
+from ode_vgan.errors import UserError
+
+INK, PALE, PAPER, EDGE = (28, 30, 34), (128, 133, 142), (255, 255, 255), (226, 228, 232)
+MAX_ROWS, MAX_COLUMNS = 24, 12
+MARGIN, GAP, CAPTION_PX = 16, 4, 168
+
+
+def grid_png(
+    path: str | Path,
+    clips: np.ndarray,
+    captions: Sequence[str],
+    times: np.ndarray | None = None,
+    *,
+    title: str | None = None,
+    upscale: int | None = None,
+) -> Path:
+    """Draw one row a clip and one column a frame, with captions beside and times above.
+
+    At most 24 clips are drawn; of more than 12 frames, 12 evenly spaced ones including both ends.
+
+    Args:
+        clips: (N, T, H, W, 3) uint8.
+        times: (T,) or (N, T) seconds; columns carry the common times, rows their own where they differ.
+        upscale: whole-number enlargement; by default the smallest that shows frames at 64 px or more.
+
+    Raises:
+        UserError: the clips, captions and times do not fit each other.
+    """
+    clips, captions, times = _checked(clips, captions, times)
+    total, (count, frames, height, width) = len(clips), clips[:MAX_ROWS].shape[:4]
+    upscale = upscale or _upscale(height, 64)
+    columns = np.unique(np.linspace(0, frames - 1, min(frames, MAX_COLUMNS)).round().astype(int))
+    common = times is not None and bool(np.all(times == times[:1]))
+    tile_w, tile_h = width * upscale, height * upscale
+    row_h = tile_h + GAP + (0 if common or times is None else 14)
+    left, top = MARGIN + CAPTION_PX + GAP * 3, MARGIN + (26 if title else 0) + (18 if common else 0)
+    note = f"{count} of {total} clips" if total > count else ""
+    size = (left + len(columns) * (tile_w + GAP) + MARGIN - GAP, top + count * row_h + MARGIN + (16 if note else 0))
+    page = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(page)
+    if title:
+        draw.text((MARGIN, MARGIN - 3), _ellipsis(title, _font(16), size[0] - 2 * MARGIN), INK, _font(16))
+    for row in range(count):
+        y = top + row * row_h
+        _draw_lines(draw, (MARGIN, y), captions[row], (CAPTION_PX, tile_h), centre=False)
+        for i, column in enumerate(columns):
+            x = left + i * (tile_w + GAP)
+            page.paste(_tile(clips[row, column], upscale), (x, y))
+            if times is not None and (row == 0 or not common):
+                label_y = y - 8 if common else y + tile_h + 8
+                draw.text((x + tile_w / 2, label_y), _seconds(times[row, column]), PALE, _font(11), anchor="mm")
+    draw.text((MARGIN, size[1] - MARGIN), note, PALE, _font(11), anchor="lm")
+    buffer = BytesIO()
+    page.save(buffer, "PNG", optimize=True)
+    write_atomic(path, buffer.getvalue())
+    return Path(path)
+
+
+def write_clips_mp4(
+    path: str | Path,
+    clips: np.ndarray,
+    times: np.ndarray,
+    captions: Sequence[str],
+    *,
+    columns: int | None = None,
+    min_seconds: float = 2.0,
+) -> Path:
+    """Play N clips side by side in one MP4, each above its caption, at their true times.
+
+    The clips repeat until the film lasts `min_seconds`; 0 plays them once.
+
+    Args:
+        clips: (N, T, H, W, 3) uint8.
+        times: (T,) seconds, rising, shared by all clips.
+        columns: tiles in a row; by default about as many as there are rows, at most 8.
+    """
+    clips, captions, times = _checked(clips, captions, np.asarray(times, np.float64).reshape(-1))
+    count, frames, height, width = clips.shape[:4]
+    columns = min(count, columns or min(8, math.ceil(math.sqrt(count * 1.5))))
+    upscale, rows = _upscale(height, 112), -(-count // columns)
+    tile_w, tile_h, text_h = width * upscale, height * upscale, 36
+    size = (columns * (tile_w + GAP * 2) + GAP * 2, rows * (tile_h + text_h + GAP) + GAP * 2)
+    page = Image.new("RGB", tuple(n + n % 2 for n in size), PAPER)  # 4:2:0 chroma needs even sides
+    draw = ImageDraw.Draw(page)
+    corners = [
+        (GAP * 2 + (i % columns) * (tile_w + GAP * 2), GAP * 2 + (i // columns) * (tile_h + text_h + GAP))
+        for i in range(count)
+    ]
+    for (x, y), caption in zip(corners, captions, strict=True):
+        _draw_lines(draw, (x, y + tile_h + 3), caption, (tile_w, text_h - 3), centre=True)
+    film = np.repeat(np.asarray(page)[None], frames, axis=0)
+    for (x, y), clip in zip(corners, clips, strict=True):
+        film[:, y : y + tile_h, x : x + tile_w] = clip.repeat(upscale, axis=1).repeat(upscale, axis=2)
+    return write_mp4(path, film, times[0], min_seconds=min_seconds, pix_fmt="yuv420p")
+
+
+def write_mp4(
+    path: str | Path,
+    clip: np.ndarray,
+    times: np.ndarray,
+    *,
+    min_seconds: float = 0.0,
+    pix_fmt: str = "yuv444p",
+) -> Path:
+    """Write one clip, uint8 (T, H, W, 3), at its true times (T,); it repeats until it lasts `min_seconds`.
+
+    yuv444p keeps the colours of small frames; yuv420p, which needs even sides, plays everywhere.
+    """
+    clip, times = np.asarray(clip), np.asarray(times, np.float64)
+    times = times - times[0]
+    hold = float(np.median(np.diff(times))) if len(times) > 1 else 0.25
+    period = times[-1] + hold
+    repeats = max(1, math.ceil(min_seconds / period))
+    looped = np.concatenate([times + period * i for i in range(repeats)])
+    film = np.concatenate([clip] * repeats)
+    write_atomic(path, encode_clip(None, film, looped, pix_fmt=pix_fmt, options={"preset": "medium"}))
+    return Path(path)
+
+
+def _checked(clips, captions, times) -> tuple[np.ndarray, list[str], np.ndarray | None]:
+    clips = np.asarray(clips)
+    if clips.ndim != 5 or clips.shape[-1] != 3 or clips.dtype != np.uint8 or 0 in clips.shape:
+        raise UserError(f"clips are {clips.dtype} {clips.shape}; give non-empty uint8 (N, T, H, W, 3).")
+    if len(captions) != len(clips):
+        raise UserError(f"{len(captions)} captions for {len(clips)} clips; give one caption a clip.")
+    if times is not None:
+        times = np.asarray(times, np.float64)
+        if times.shape not in {clips.shape[1:2], clips.shape[:2]}:
+            raise UserError(f"times are {times.shape} for {clips.shape[1]} frames; give (T,) or (N, T) seconds.")
+        times = np.broadcast_to(times, clips.shape[:2])
+    return clips, [" ".join(str(c).split()) for c in captions], times
+
+
+def _upscale(height: int, least_px: int) -> int:
+    return max(1, -(-least_px // height))
+
+
+def _tile(frame: np.ndarray, upscale: int) -> Image.Image:
+    return Image.fromarray(frame.repeat(upscale, axis=0).repeat(upscale, axis=1))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if abs(value) < 100 else f"{value:.0f} s"
+
+
+def _draw_lines(draw: ImageDraw.ImageDraw, corner: tuple, text: str, box: tuple[int, int], *, centre: bool) -> None:
+    """Write wrapped text into a box; beside a frame it is centred in height, below one in width."""
+    font, step = _font(13), 16
+    lines = _wrapped(text, font, box[0], max(1, box[1] // step))
+    y = corner[1] if centre else corner[1] + (box[1] - len(lines) * step) / 2
+    for i, line in enumerate(lines):
+        x = corner[0] + (box[0] / 2 if centre else 0)
+        draw.text((x, y + i * step), line, INK, font, anchor="ma" if centre else "la")
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
+    lines: list[str] = []
+    words = text.split()
+    while words:
+        if len(lines) == max_lines - 1:
+            return [*lines, _ellipsis(" ".join(words), font, width)]
+        taken = 1
+        while taken < len(words) and font.getlength(" ".join(words[: taken + 1])) <= width:
+            taken += 1
+        lines.append(_ellipsis(" ".join(words[:taken]), font, width))
+        words = words[taken:]
+    return lines
+
+
+def _ellipsis(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip() + "..."

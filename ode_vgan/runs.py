@@ -1,0 +1,169 @@
+"""A run folder: guard its config, find its checkpoint, load its generator."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from ode_vgan.build import build
+from ode_vgan.data.clips import to_uint8, write_atomic
+from ode_vgan.embed.cache import cached
+from ode_vgan.embed.embedder import Embedder
+from ode_vgan.errors import UserError
+from ode_vgan.generator import Generator, Latents, draw_latents
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+MAY_DIFFER = ("max_clips", "logger", "trainer", "data.workers", "data.cache_mb", "score", "samples")
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, object]:
+    """Dotted keys of a nested dict."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def check_same_run(folder: Path, config: dict) -> None:
+    """Write the config into a fresh run folder; refuse a folder whose run had another.
+
+    Keys that do not change what is learned per clip (`MAY_DIFFER`) may change: a run can be made longer.
+
+    Raises:
+        UserError: naming the keys that differ.
+    """
+    path = folder / "config.yaml"
+    if path.exists():
+        before, now = flatten(yaml.safe_load(path.read_text()) or {}), flatten(config)
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        differing = [key for key in keys if not any(key == free or key.startswith(free + ".") for free in MAY_DIFFER)]
+        if differing:
+            shown = "; ".join(f"{key}: {before.get(key)!r} then, {now.get(key)!r} now" for key in differing[:6])
+            more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
+            raise UserError(f"{folder} holds a run of another config ({shown}{more}). Give a new tag=..., or delete it.")
+    write_atomic(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint file of a run folder, or the file itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; name a run folder such as runs/quickstart/ode-seed0.")
+    if not (path / CHECKPOINT).exists():
+        raise UserError(f"{path} has no {CHECKPOINT}; train it first, or name another run folder.")
+    return path / CHECKPOINT
+
+
+@dataclass
+class Trained:
+    """A generator with what it needs to be asked in words.
+
+    Attributes:
+        generator: the averaged generator, in eval mode.
+        config: the run's whole config, plain.
+        clips_seen: clips trained on.
+        checkpoint: the file it came from.
+    """
+
+    generator: Generator
+    config: dict
+    clips_seen: int
+    checkpoint: Path
+    _embed: Embedder | None = field(default=None, repr=False)
+
+    @property
+    def embed(self) -> Embedder:
+        """The frozen embedder of the run, loaded when first asked."""
+        if self._embed is None:
+            self._embed = cached(build(self.config["embed"]))
+        return self._embed
+
+    def draw(self, clips: int, seed: int) -> Latents:
+        """Latents of `clips` clips from a seed; the first n do not depend on how many are drawn."""
+        one = [draw_latents(1, self.generator.noise_dim, torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(clips)]
+        return Latents(*(torch.cat(parts) for parts in zip(*one, strict=True)))
+
+    def render(self, text: Tensor, times: Tensor, seed: int, batch: int = 16) -> Tensor:
+        """Clips, (N, T, H, W, 3) uint8, for embeddings (N, E) at times (T,) or (N, T), seconds."""
+        device = next(self.generator.parameters()).device
+        latents, parts = self.draw(len(text), seed), []
+        for i in range(0, len(text), batch):
+            part = slice(i, i + batch)
+            at = times if times.ndim == 1 else times[part]
+            clips = self.generator.render(latents.slice(part).to(device), at.to(device), text[part].to(device))
+            parts.append(to_uint8(clips))
+        return torch.cat(parts)
+
+    def sample(self, texts: list[str], times: Tensor, seed: int) -> Tensor:
+        """Clips, (N, T, H, W, 3) uint8, for captions at times (T,), seconds from the first frame."""
+        return self.render(self.embed.encode_text(list(texts)), times, seed)
+
+
+def read_checkpoint(path: Path) -> dict:
+    """A checkpoint's plain content, read without running code from it.
+
+    Raises:
+        UserError: unreadable, or not of this project.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as a checkpoint ({line[:120]}). Train again or name another.") from None
+    if not isinstance(content, dict) or "ode_vgan" not in content or "state_dict" not in content:
+        raise UserError(f"{path} is not a checkpoint of ode_vgan: it holds no config. Name a run that train.py wrote.")
+    return content
+
+
+def build_generator(config: dict, trusted: tuple[str, ...] = ("ode_vgan.",)) -> Generator:
+    """An untrained generator of a run's config."""
+    return build(config["model"]["generator"], trusted=trusted)
+
+
+def load(path: str | Path, device: str = "cpu", trusted: tuple[str, ...] = ("ode_vgan.",)) -> Trained:
+    """Load the averaged generator of a run, from its folder or checkpoint file, without Hydra.
+
+    Args:
+        trusted: prefixes of classes the checkpoint's config may name.
+
+    Raises:
+        UserError: nothing there, unreadable, or weights that do not fit the config.
+    """
+    path = find_checkpoint(path)
+    content = read_checkpoint(path)
+    config = content["ode_vgan"]["config"]
+    generator = build_generator(config, trusted)
+    prefix = "ema.copy."
+    weights = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+    try:
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: the weights do not fit the config beside them ({line}). Train again.") from None
+    generator = generator.eval().requires_grad_(False).to(device)
+    return Trained(generator, config, content["ode_vgan"]["clips_seen"], path)
+
+
+def untrained(trained: Trained, seed: int) -> Trained:
+    """The same run before its first step: a fresh generator of the same config, drawn from a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = build_generator(trained.config).eval().requires_grad_(False)
+    return Trained(generator, trained.config, 0, trained.checkpoint, trained._embed)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())

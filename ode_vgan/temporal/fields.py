@@ -1,0 +1,152 @@
+"""Vector fields: how fast the latent state moves, in seconds, given the state and the text.
+
+Two choices answer defects of the 2020 models. There dz/dt = tanh(Wz + b) on [0, 1] moved each coordinate by
+less than 1, too little for several movement cycles; here each coordinate has a learnable `rate` (1/s). There an
+unbounded field grew without limit beyond the horizon; here the learned part passes through tanh and a small linear
+`decay` pulls back, so that |z| <= max(|z0|, rate / decay) forward in time, however long the path. The decay is
+linear and small because backward in time it is a growth: a stronger or cubic pull would ruin the reversal.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+TIME_FREQUENCIES_HZ = (0.25, 0.5, 1.0, 2.0)
+
+
+class ConditionedMlp(nn.Module):
+    """A SiLU MLP of state, text and time, of size about `start_rms` at the start.
+
+    SiLU is smooth, so that solvers keep their order. The text enters the first layer as a bias that is computed
+    once per path (`context`), not once per evaluation: it is the widest input and does not change on the way.
+    """
+
+    def __init__(
+        self, state_dim: int, out_dim: int, embed_dim: int, *, hidden: int, depth: int, time_input: bool,
+        text_input: bool, start_rms: float = 0.2,
+    ):  # fmt: skip
+        super().__init__()
+        self.enter = nn.Linear(state_dim, hidden)
+        self.text = nn.Linear(embed_dim, hidden, bias=False) if text_input else None
+        self.time = nn.Linear(2 * len(TIME_FREQUENCIES_HZ), hidden, bias=False) if time_input else None
+        self.middle = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth - 1))
+        self.leave = nn.Linear(hidden, out_dim)
+        silu_gain = 1.7  # keeps the variance of a normal input through SiLU
+        for layer, gain in ((self.enter, 1.0), (self.text, 1.0), (self.time, 0.5)):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.in_features))
+        for layer in self.middle:
+            nn.init.normal_(layer.weight, std=silu_gain / math.sqrt(hidden))
+        nn.init.normal_(self.leave.weight, std=start_rms * silu_gain / math.sqrt(hidden))
+        for layer in (self.enter, *self.middle, self.leave):
+            nn.init.zeros_(layer.bias)
+
+    def context(self, c: Tensor) -> Tensor:
+        """(B, hidden) from (B, E) unit rows, or (B, 1) zeros without text input."""
+        if self.text is None:
+            return c.new_zeros(len(c), 1)
+        return self.text(c * math.sqrt(c.shape[1]))  # entries of a unit row are about 1 / sqrt(E)
+
+    def forward(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:
+        """(B, out_dim) from t () or (B,) seconds, state (B, S) and the path's context."""
+        out = self.enter(state) + context
+        if self.time is not None:
+            out = out + self.time(time_features(t).to(out.dtype))
+        for layer in self.middle:
+            out = layer(nn.functional.silu(out))
+        return self.leave(nn.functional.silu(out))
+
+
+def time_features(t: Tensor) -> Tensor:
+    """Smooth bounded features (..., 8) of t (...) seconds: sine and cosine at four frequencies."""
+    angle = t.unsqueeze(-1) * t.new_tensor(TIME_FREQUENCIES_HZ) * (2 * math.pi)
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class Field(nn.Module):
+    """A vector field f(t, z, c), split into what is constant along a path and what is not."""
+
+    state_dim: int
+
+    def context(self, c: Tensor) -> Tensor:
+        """The text's part of the field, (B, hidden) from (B, E) unit rows, computed once per path."""
+        return self.mlp.context(c)
+
+    def at(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:
+        """d state / dt, (B, S) in 1/s, at t () or (B,) seconds and state (B, S)."""
+        raise NotImplementedError
+
+    def start(self, z0: Tensor, c: Tensor) -> Tensor:
+        """The state (B, S) at the first time; its first Z entries are z0."""
+        return z0
+
+    def forward(self, t: Tensor, state: Tensor, c: Tensor) -> Tensor:
+        return self.at(t, state, self.context(c))
+
+
+class MlpField(Field):
+    """First order: dz/dt = rate * tanh(mlp(t, z, c)) - decay * z.
+
+    Args:
+        hidden, depth: width and number of hidden layers.
+        time_input: let the field see t. Off, the field is autonomous: a window cut anywhere from a clip moves alike.
+        text_input: let the field see c.
+        rate: 1/s, initial value of the learnable bound on each coordinate's speed. The motion starts at about
+            a fifth of it.
+        decay: 1/s, fixed.
+    """
+
+    def __init__(
+        self, dim: int, embed_dim: int, *, hidden: int, depth: int, time_input: bool, text_input: bool,
+        rate: float = 8.0, decay: float = 0.5,
+    ):  # fmt: skip
+        super().__init__()
+        self.state_dim = dim
+        self.decay = decay
+        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.mlp = ConditionedMlp(
+            dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
+        )
+
+    def at(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:
+        return self.log_rate.exp() * self.mlp(t, state, context).tanh() - self.decay * state
+
+
+class SecondOrderField(Field):
+    """Second order: q' = v, v' = rate^2 * (tanh(mlp(t, q, v / rate, c)) - pull * q) - decay * v.
+
+    The force depends on position: without learning the state is a damped oscillator of rate * sqrt(pull) rad/s, and
+    |q| stays near 1 / pull at most. The state is [q, v], (B, 2Z); the initial velocity is a linear map of z0 and c.
+
+    Args:
+        hidden, depth, time_input, text_input, rate, decay: as in `MlpField`; decay acts on the velocity.
+        pull: spring constant in units of rate^2.
+    """
+
+    def __init__(
+        self, dim: int, embed_dim: int, *, hidden: int, depth: int, time_input: bool, text_input: bool,
+        rate: float = 8.0, decay: float = 0.5, pull: float = 0.25,
+    ):  # fmt: skip
+        super().__init__()
+        self.state_dim = 2 * dim
+        self.decay, self.pull = decay, pull
+        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.mlp = ConditionedMlp(
+            2 * dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
+        )
+        self.velocity = nn.Linear(dim + (embed_dim if text_input else 0), dim)
+        nn.init.normal_(self.velocity.weight, std=0.2 / math.sqrt(self.velocity.in_features))
+        nn.init.zeros_(self.velocity.bias)
+
+    def start(self, z0: Tensor, c: Tensor) -> Tensor:
+        given = z0
+        if self.mlp.text is not None:
+            given = torch.cat([z0, c * math.sqrt(c.shape[1])], 1)
+        return torch.cat([z0, self.log_rate.exp() * self.velocity(given)], 1)
+
+    def at(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:
+        rate = self.log_rate.exp()
+        q, v = state.chunk(2, 1)
+        force = self.mlp(t, torch.cat([q, v / rate], 1), context).tanh() - self.pull * q
+        return torch.cat([v, rate.square() * force - self.decay * v], 1)

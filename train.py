@@ -1,0 +1,146 @@
+"""Train what the config names: python train.py +experiment=quickstart temporal=ode seed=0."""
+
+import difflib
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import ode_vgan  # noqa: F401  first, so that torchvision imports beside a CPU-only torch
+
+import hydra  # isort: skip
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ode_vgan.errors import UserError
+
+CONF = Path(__file__).parent / "conf"
+
+
+def check_choices(arguments: list[str]) -> None:
+    """Refuse a choice that no file of its config group makes, in one line.
+
+    Raises:
+        UserError: naming the group, the choice and what there is.
+    """
+    for argument in arguments:
+        group, _, choices = argument.lstrip("+").partition("=")
+        if not (CONF / group).is_dir() or not group or any(mark in choices for mark in "{}[]()$"):
+            continue
+        there = sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml"))
+        for choice in choices.split(","):
+            if choice.strip() not in there:
+                near = difflib.get_close_matches(choice, there, 1)
+                hint = f"; did you mean {near[0]}?" if near else "."
+                raise UserError(f"{group}={choice} does not exist; choose one of {', '.join(there)}{hint}")
+
+
+def run(cfg: DictConfig, folder: Path) -> None:
+    """Build, guard the run folder, fit from the last checkpoint, write metrics.json."""
+    import pytorch_lightning as pl
+
+    from ode_vgan.build import build
+    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint
+
+    embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
+    cfg.embed_dim = embed.dim
+    config = OmegaConf.to_container(cfg, resolve=True)
+    check_same_run(folder, config)
+    last = folder / CHECKPOINT
+    if last.exists() and read_checkpoint(last)["ode_vgan"]["clips_seen"] >= config["max_clips"]:
+        print(f"{folder} already has {config['max_clips']:,} clips; raise max_clips to train it further.")
+        return
+
+    pl.seed_everything(config["seed"], verbose=False)
+    data = build(config["data"], trusted=("",), embed=embed)
+    data.setup()
+    module = build(config["model"], trusted=("",))
+    module.config = config
+    trainer = make_trainer(config, folder)
+    try:
+        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+    finally:
+        from ode_vgan.report.wandb import finish
+
+        finish()
+    conclude(trainer, module, data, folder)
+
+
+def make_trainer(config: dict, folder: Path) -> "object":
+    """The Lightning trainer of a run, with its loggers and callbacks."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    from ode_vgan.build import build
+    from ode_vgan.callbacks import ClipBar, StopOnSignal, Watch
+    from ode_vgan.runs import CHECKPOINT
+
+    loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
+    score = build(config["metrics"], trusted=("",))
+    checkpoints = ModelCheckpoint(
+        dirpath=folder / CHECKPOINT.parent,
+        filename=CHECKPOINT.stem,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return pl.Trainer(
+        **config["trainer"],
+        default_root_dir=folder,
+        max_epochs=-1,
+        limit_train_batches=max(1, config["tick_clips"] // config["data"]["batch"]),
+        logger=loggers,
+        callbacks=[ClipBar(), StopOnSignal(), Watch(folder, **config["samples"], score=score), checkpoints],
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def conclude(trainer: "object", module: "object", data: "object", folder: Path) -> None:
+    """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
+    from ode_vgan.callbacks import StopOnSignal, trained_seconds
+    from ode_vgan.report.curves import plot_curves
+    from ode_vgan.runs import write_json
+
+    plot_curves(folder / "metrics.csv", folder / "curves.png")
+    stopped = next(callback.received for callback in trainer.callbacks if isinstance(callback, StopOnSignal))
+    if stopped is not None:
+        print(f"Stopped by signal {stopped} at {module.clips_seen:,} clips; type the command again to continue.")
+        sys.exit(128 + stopped)
+    temporal = module.generator.temporal
+    result = {
+        "clips_seen": module.clips_seen,
+        "seconds": round(trained_seconds(trainer), 1),
+        "nfe": temporal.nfe,
+        "parameters": {"generator": count(module.generator), "temporal": count(temporal), "critics": count(module.critics)},
+        "skipped": data.skipped,
+        "finished": True,
+    }
+    write_json(folder / "metrics.json", result)
+    print(f"Done: {folder}/samples, {folder}/curves.png, {folder}/metrics.json")
+
+
+def count(module: "object") -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    try:
+        run(cfg, Path(HydraConfig.get().runtime.output_dir))
+    except UserError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    for noise in ("does not have many workers", "dataloader is not resumable", "LeafSpec", "in eval mode at the start", "Experiment logs directory"):
+        warnings.filterwarnings("ignore", message=f".*{noise}")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    try:
+        check_choices(sys.argv[1:])
+    except UserError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    main()
