@@ -76,7 +76,7 @@ def make_trainer(config: dict, folder: Path) -> "object":
     from ode_vgan.runs import CHECKPOINT
 
     loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
-    score = build(config["metrics"], trusted=("",))
+    score = build(config["metrics"], trusted=("",)) or None
     checkpoints = ModelCheckpoint(
         dirpath=folder / CHECKPOINT.parent,
         filename=CHECKPOINT.stem,

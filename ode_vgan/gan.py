@@ -25,10 +25,11 @@ class VideoGan(pl.LightningModule):
         augment: differentiable augmentation with `p` and `adapt`.
         generator_lr, critic_lr: Adam step sizes. temporal_lr_ratio: the temporal model's share of generator_lr.
         betas: Adam's.
-        gamma: [at the start, at the end] weight of R1 and R2, moved by a cosine over the run.
+        gamma: [first, last] weight of R1 and R2, moved by a cosine over fade_clips.
         penalty_every: steps between penalties; the weight is scaled to match.
         mismatch: weight of the mismatched-caption loss.
-        anchor: [at the start, at the end] weight of the mean-frame loss, moved by the same cosine; [0, 0] is off.
+        anchor: [first, last] weight of the mean-frame loss, moved by the same cosine; [0, 0] is off.
+        fade_clips: clips over which gamma and anchor move.
         ema_clips: half-life of the generator's average, in clips.
         warmup_clips: clips over which the step sizes rise from zero.
         max_clips: clips at which training ends. seed: of all draws.
@@ -49,6 +50,7 @@ class VideoGan(pl.LightningModule):
         penalty_every: int,
         mismatch: float,
         anchor: tuple[float, float],
+        fade_clips: float,
         ema_clips: float,
         warmup_clips: float,
         max_clips: int,
@@ -60,7 +62,7 @@ class VideoGan(pl.LightningModule):
         self.ema = GeneratorEma(generator, ema_clips)
         self.generator_lr, self.critic_lr, self.temporal_lr_ratio = generator_lr, critic_lr, temporal_lr_ratio
         self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
-        self.penalty_every, self.mismatch = penalty_every, mismatch
+        self.penalty_every, self.mismatch, self.fade_clips = penalty_every, mismatch, fade_clips
         self.warmup_clips, self.max_clips, self.seed = warmup_clips, max_clips, seed
         self.config: dict = {}
         self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
@@ -140,7 +142,7 @@ class VideoGan(pl.LightningModule):
 
     def _between(self, ends: tuple[float, float]) -> float:
         start, end = ends
-        done = min(1.0, self.clips_seen / self.max_clips)
+        done = min(1.0, self.clips_seen / self.fade_clips)
         return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
     def _set_step_sizes(self) -> None:

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ode_vgan.cli.bench import Contender, check_arguments, compose, measure, rows, spread
+from ode_vgan.cli.bench import Contender, check_arguments, compose, measure, rows, spread, training_and_sampling
 from ode_vgan.cli.main import build_parser, main
 from ode_vgan.errors import UserError
 
-TINY = ["data.size=16", "data.frames=4", "data.batch=2", "embed=none", "discriminator.frames_per_clip=2"]
+PARTS = ("decoder", "discriminator.frame", "discriminator.clip")
+TINY = [
+    *("data.size=16", "data.frames=4", "data.batch=2", "embed=none", "motion_dim=8", "style_dim=16"),
+    *(f"{part}.{limit}" for part in PARTS for limit in ("channel_base=128", "channel_max=16")),
+]
+SIZES = {"a": 1.0, "b": 2.0}
 
 
 def arguments(*given: str) -> argparse.Namespace:
@@ -27,16 +32,16 @@ def test_models_take_turns_in_every_round_and_the_first_is_not_counted():
 
         return work
 
-    jobs = {
-        name: {"training": (job(name, "training", 4.0 * factor), 4), "sampling": (job(name, "sampling", factor), 1)}
-        for name, factor in (("a", 1.0), ("b", 2.0))
-    }
+    jobs = {name: {kind: job(name, kind, size) for kind in ("plain", "sampling")} for name, size in SIZES.items()}
     seconds = measure(jobs, repeats=2, clock=lambda: now[0])
-    assert calls == ["ta", "tb", "sa", "sb"] * 3
-    assert seconds == {
-        "a": {"training": [1.0, 1.0], "sampling": [1.0, 1.0]},
-        "b": {"training": [2.0, 2.0], "sampling": [2.0, 2.0]},
-    }
+    assert calls == ["pa", "pb", "sa", "sb"] * 3
+    assert seconds == {name: {kind: [size] * 2 for kind in ("plain", "sampling")} for name, size in SIZES.items()}
+
+
+def test_an_average_training_step_has_its_share_of_penalties():
+    own = {"plain step": [1.0, 2.0], "penalty step": [5.0, 6.0], "sampling": [0.5, 0.5]}
+    assert training_and_sampling(own, 4) == {"training": [2.0, 3.0], "sampling": [0.5, 0.5]}
+    assert training_and_sampling(own, 1)["training"] == [5.0, 6.0]
 
 
 def test_a_factor_is_taken_within_a_round_so_that_a_slow_round_cancels():
@@ -78,8 +83,10 @@ def test_bench_outside_the_repository_says_what_it_needs(tmp_path: Path):
 def test_a_training_step_is_the_real_one_and_sampling_makes_the_batch():
     one = Contender(compose([*TINY, "temporal=ode"]), fps=12.0)
     before = [weight.clone() for weight in one.module.parameters()]
-    one.train()
-    assert one.module.clips_seen == 2 * one.steps
+    one.plain_step()
+    assert one.module.clips_seen == 4
+    one.penalty_step()
+    assert one.module.clips_seen == 2
     moved = [not torch.equal(old, new) for old, new in zip(before, one.module.parameters(), strict=True)]
     assert sum(moved) > 0.9 * len(moved)
     assert one.sample().shape == (2, 4, 16, 16, 3)
@@ -89,7 +96,7 @@ def test_a_training_step_is_the_real_one_and_sampling_makes_the_batch():
 @pytest.mark.slow
 def test_bench_prints_a_row_for_each_model_and_writes_every_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     target = tmp_path / "times.json"
-    assert main(["bench", "--repeats", "2", "--batch", "2", "--json", str(target), "data.size=16"]) == 0
+    assert main(["bench", "--repeats", "2", "--json", str(target), *TINY]) == 0
     printed = capsys.readouterr().out
     for name in ("ode", "sde", "rnn", "discrete"):
         assert f"| {name} " in printed

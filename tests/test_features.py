@@ -41,16 +41,16 @@ def test_the_colour_layout_sees_the_brightness_that_hog3d_does_not():
 
 
 def test_standardising_makes_the_reference_unit_and_keeps_the_units_of_the_others():
-    reference = torch.randn(500, 3).double() * torch.tensor([1.0, 10.0, 100.0])
+    reference = torch.randn(500, 3).double() * torch.tensor([1.0, 2.0, 4.0])
     unit, other = standardise(reference, 2 * reference)
     assert torch.allclose(unit.std(0), torch.ones(3).double())
     assert torch.allclose(other, 2 * unit)
 
 
-def test_a_constant_dimension_does_not_outweigh_the_rest():
+def test_a_dimension_that_is_steady_in_the_reference_does_not_outweigh_the_rest():
     reference = torch.randn(50, 2).double()
     reference[:, 1] = 5
-    _, other = standardise(reference, reference + 1e-4)
+    _, other = standardise(reference, reference + 0.01)
     assert float((other - standardise(reference)[0])[:, 1].abs().max()) < 0.2
     constant = torch.ones(5, 2).double()
     assert torch.equal(*standardise(constant, constant))

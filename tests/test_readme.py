@@ -37,12 +37,13 @@ def readme_commands(text: str) -> list[Command]:
         if verb == "skip":
             continue
         for line in body.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                words.pop(0)
-            if words:
-                words[0] = words[0].removeprefix(".venv/bin/")
-                commands.append(Command(tuple(words), tuple(shlex.split(rest))))
+            for part in " ".join(map(shlex.quote, shlex.split(line, comments=True))).split(" '&&' "):
+                words = shlex.split(part)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words.pop(0)
+                if words:
+                    words[0] = words[0].removeprefix(".venv/bin/")
+                    commands.append(Command(tuple(words), tuple(shlex.split(rest))))
     return commands
 
 
@@ -82,7 +83,7 @@ make fly
 # a comment
 WANDB_MODE=offline .venv/bin/python train.py \\
     name="a b"   # why
-make test
+cd there && make test
 ```
 ```text
 make tea
@@ -91,6 +92,7 @@ make tea
     append = ("data.limit=4",)
     assert readme_commands(text) == [
         Command(("python", "train.py", "name=a b"), append),
+        Command(("cd", "there"), append),
         Command(("make", "test"), append),
     ]
 

@@ -168,13 +168,17 @@ def test_a_folder_of_videos_is_an_index(tmp_path):
     assert all(decode_clip(entry.read()).frames.shape == frames.shape for entry in entries)
 
 
-def test_a_missing_folder_an_empty_one_and_half_a_tar_are_one_line(tmp_path):
+def test_a_missing_folder_and_an_empty_one_are_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_index(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no clips in"):
         read_index(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 100, 512, 520, 1024, 4500, 4608, 5000])
+def test_half_a_tar_is_named(tmp_path, length):
     (path,) = write_shards(tmp_path, [sample(name) for name in "abc"])
-    path.write_bytes(path.read_bytes()[:4500])
+    path.write_bytes(path.read_bytes()[:length])  # within a header, a content, and between two members
     with pytest.raises(UserError, match=r"00000\.tar") as error:
         read_index(tmp_path)
     assert "\n" not in str(error.value)

@@ -50,15 +50,21 @@ def run(args: argparse.Namespace) -> int:
     ]
     torch.set_num_threads(args.threads)
     contenders = {name: Contender(compose([*overrides, f"temporal={name}"]), args.fps) for name in names}
-    seconds = measure({name: one.jobs() for name, one in contenders.items()}, args.repeats)
+    seconds = measure({name: one.jobs() for name, one in contenders.items()}, args.repeats, tell=tell)
     protocol = protocol_of(next(iter(contenders.values())).config, args)
     counts = {name: one.counts() for name, one in contenders.items()}
-    batch = protocol["clips per step"]
-    print(results_table(rows(seconds, counts, batch, args.against, protocol)))
+    every = {name: one.module.penalty_every for name, one in contenders.items()}
+    shown = {name: training_and_sampling(own, every[name]) for name, own in seconds.items()}
+    print(results_table(rows(shown, counts, protocol["clips per step"], args.against, protocol)))
     if args.json is not None:
         write_json(args.json, {"protocol": protocol, "seconds": seconds, "counts": counts})
         print(args.json)
     return 0
+
+
+def tell(line: str) -> None:
+    """Progress goes to stderr, so that the table can be piped."""
+    print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
 def check_arguments(args: argparse.Namespace) -> list[str]:
@@ -121,7 +127,6 @@ class Contender:
         self.config = config
         self.module = build(config["model"] | {"max_clips": 10**9}, trusted=("",))
         stand_alone(self.module)
-        self.steps = self.module.penalty_every  # one block of steps holds exactly one penalty
         data, draw = config["data"], torch.Generator().manual_seed(0)
         clips, frames, size = data["batch"], data["frames"], data["size"]
         text = torch.randn(clips, config["embed_dim"], generator=draw)
@@ -131,14 +136,25 @@ class Contender:
             "text": torch.nn.functional.normalize(text, dim=1),
         }
 
-    def jobs(self) -> dict[str, tuple[Callable[[], object], int]]:
-        """What is timed, and how many times it is done in one call."""
-        return {"training": (self.train, self.steps), "sampling": (self.sample, 1)}
+    def jobs(self) -> dict[str, Callable[[], object]]:
+        """What is timed."""
+        return {"plain step": self.plain_step, "penalty step": self.penalty_step, "sampling": self.sample}
 
-    def train(self) -> None:
-        """One block of training steps."""
-        for index in range(self.steps):
-            self.module.training_step(self.batch, index)
+    def plain_step(self) -> None:
+        """A training step without R1 and R2."""
+        self._step(1)
+
+    def penalty_step(self) -> None:
+        """A training step with R1 and R2, one in `model.penalty_every`."""
+        self._step(0)
+
+    def _step(self, number: int) -> None:
+        import torch
+
+        self.module.clips.fill_(number * len(self.batch["text"]))
+        half = self.config["trainer"]["precision"].startswith("bf16")
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            self.module.training_step(self.batch, number)
 
     def sample(self) -> object:
         """A batch of clips, uint8, from the averaged generator; times are shared, as `ode-vgan sample` asks."""
@@ -168,11 +184,12 @@ def stand_alone(module) -> None:
 
 
 def measure(
-    jobs: Mapping[str, Mapping[str, tuple[Callable[[], object], int]]],
+    jobs: Mapping[str, Mapping[str, Callable[[], object]]],
     repeats: int,
     clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each job of each model in each round, per time done; the models take turns within a round.
+    """Seconds of each job of each model in each round; the models take turns within a round.
 
     The first round warms up and is not counted.
     """
@@ -181,12 +198,19 @@ def measure(
     for round_number in range(repeats + 1):
         for kind in kinds:
             for name, own in jobs.items():
-                job, times = own[kind]
                 begin = clock()
-                job()
+                own[kind]()
                 if round_number:
-                    seconds[name][kind].append((clock() - begin) / times)
+                    seconds[name][kind].append(clock() - begin)
+        tell(f"round {round_number} of {repeats}" if round_number else "warm-up done")
     return seconds
+
+
+def training_and_sampling(own: Mapping[str, Sequence[float]], penalty_every: int) -> dict[str, list[float]]:
+    """Seconds of an average training step in each round, one in `penalty_every` having penalties, and of sampling."""
+    pairs = zip(own["plain step"], own["penalty step"], strict=True)
+    average = [((penalty_every - 1) * plain + penalty) / penalty_every for plain, penalty in pairs]
+    return {"training": average, "sampling": list(own["sampling"])}
 
 
 def rows(
@@ -231,7 +255,8 @@ def protocol_of(config: dict, args: argparse.Namespace) -> dict[str, object]:
         "frames": data["frames"],
         "size": f"{data['size']} px",
         "fps": f"{args.fps:g}",
-        "device": f"cpu, {args.threads} threads, torch {torch.__version__}, fp32",
+        "device": f"cpu, {args.threads} threads, torch {torch.__version__}",
+        "precision": f"training {config['trainer']['precision']}, sampling 32-true",
         "rounds": f"{args.repeats} interleaved, median (quartiles)",
-        "a training step": f"mean over {config['model']['penalty_every']} steps with one penalty, without data loading",
+        "a training step": f"mean of {config['model']['penalty_every']}, one with penalties; no data loading",
     }

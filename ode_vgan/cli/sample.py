@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--times already says when; leave out --fps and --seconds.")
     trained = load(args.run, device=args.device)
     if times is None:
-        times = uniform_times(args.fps, args.seconds, default_frames=trained.config["data"]["frames"])
+        times = uniform_times(args.fps, args.seconds, trained.config["data"], len(args.text) * args.count)
     texts = [text for text in args.text for _ in range(args.count)]
-    _check_size(len(texts), len(times), trained.config["data"]["size"])
+    check_size(len(texts), len(times), trained.config["data"]["size"])
     folder = args.out or run_folder(trained.checkpoint) / "samples"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder.")
@@ -81,18 +81,20 @@ def parse_times(text: str) -> list[float]:
     return times
 
 
-def uniform_times(fps: float | None, seconds: float | None, *, default_frames: int) -> list[float]:
-    """Frame times of a clip, from 0 s on."""
+def uniform_times(fps: float | None, seconds: float | None, data: dict, clips: int) -> list[float]:
+    """Frame times of each of `clips` clips, from 0 s on; by default as many as the run's windows have."""
     fps = DEFAULT_FPS if fps is None else fps
     if not (0 < fps <= 10_000):
         raise UserError(f"--fps {fps:g} is outside 0 to 10000 frames a second.")
     if seconds is not None and not (0 < seconds < math.inf):
         raise UserError(f"--seconds {seconds:g} is no length; give more than 0.")
-    frames = default_frames if seconds is None else max(1, round(seconds * fps))
+    frames = data["frames"] if seconds is None else max(1, round(seconds * fps))
+    check_size(clips, frames, data["size"])
     return [i / fps for i in range(frames)]
 
 
-def _check_size(clips: int, frames: int, size: int) -> None:
+def check_size(clips: int, frames: int, size: int) -> None:
+    """Refuse what would not fit in memory, before anything is allocated."""
     values = clips * frames * size * size * 3
     if values > MAX_VALUES:
         raise UserError(

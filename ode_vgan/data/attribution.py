@@ -79,7 +79,7 @@ Chosen among these, measured at 64x64 on every 24th clip and scaled to 732 clips
 | VP9 yuv444p crf 30 | 8.3 | 37.2 | 35.4 |
 | AV1 (SVT) yuv420p crf 30 | 5.7 | 29.1 | 26.5 |
 
-Half-resolution chroma costs 8 dB on artwork this small. VP9 is as good, and three times as slow to write.
+Half-resolution chroma costs 8 dB on artwork this small. VP9 is as good for its bytes, and slower to write.
 
 ## Files
 

@@ -42,8 +42,10 @@ PACKAGES = {
 BACKGROUND = (255, 255, 255, 255)
 MIN_FRAMES = 24  # one second; two of the set's clips are shorter
 SIZE_LIMIT_PX = 256  # the artwork's own size
-# the most PSNR for its bytes of what was measured: attribution.py has the table
-ENCODING = {"codec": "libx264", "crf": 24, "pix_fmt": "yuv444p", "options": {"tune": "psnr", "bf": "3"}}
+# the most PSNR for its bytes of what was measured: attribution.py has the table.
+# x264's AVX2 code writes other bytes from run to run (macroblock tree with B-frames); its SSE2 code does not
+OPTIONS = {"tune": "psnr", "bf": "3", "x264-params": "asm=sse2"}
+ENCODING = {"codec": "libx264", "crf": 24, "pix_fmt": "yuv444p", "options": OPTIONS}
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,11 @@ def download(folder: Path, expected: dict[str, tuple[str, str]]) -> Path:
         raise UserError("npm is not installed. Install Node.js, or point --packages at a folder with the tgz files.")
     folder.mkdir(parents=True)
     for name, (version, _) in expected.items():
-        command = ["npm", "pack", f"{name}@{version}", "--silent"]
+        command = ["npm", "pack", f"{name}@{version}", "--loglevel=error"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
-            reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise UserError(f"`{' '.join(command)}` failed: {reason[0]}. Check the network, or use --packages DIR.")
+            reason = "; ".join(done.stderr.split("\n")[:2]).strip("; ") or f"exit code {done.returncode}"
+            raise UserError(f"`npm pack {name}@{version}` failed: {reason}. Check the network, or use --packages DIR.")
     return folder
 
 
@@ -183,7 +185,8 @@ def make_sample(artwork: Artwork, size: int) -> Sample | None:
             return None
         content = encode_clip(None, clip, np.cumsum([0, *milliseconds[:-1]]) / 1000, **ENCODING)
     except (OSError, SyntaxError, EOFError, UserError) as error:
-        failed = {"status": "failed", "error_message": f"{type(error).__name__}: {error}"}
+        reason = str(error).replace(str(artwork.path), artwork.path.name)  # the folder is another each time
+        failed = {"status": "failed", "error_message": f"{type(error).__name__}: {reason}"}
         return Sample(artwork.key, b"", artwork.meta["caption"], artwork.meta | failed)
     meta = artwork.meta | {
         "duration_seconds": sum(milliseconds) / 1000,

@@ -181,9 +181,7 @@ class ClipData(pl.LightningDataModule):
             raise UserError(f"{self.source}: none of {len(entries)} clips can train: {why}. {self._remedy()}")
         if not train:
             stated = sorted({str(entry.meta.get("split")) for entry in entries})
-            raise UserError(
-                f"{self.source}: no split {self.split_names[0]!r}. Set data.train_split to one of {stated}."
-            )
+            raise UserError(f"{self.source}: no split {self.split_names[0]!r}. Set data.train_split: {stated}.")
         rows = self._embed_captions(train + test)
         test_mb = self.cache_mb // 8
         self.test_set = self._windows(test, rows[len(train) :], test_mb)

@@ -151,21 +151,22 @@ def _stats(samples: list[Sample], good: list[Sample]) -> bytes:
 def _tar_entries(path: Path) -> Iterator[Entry]:
     """Samples of one tar; the members of a sample share the name up to its first dot."""
     groups: dict[str, dict[str, Source]] = {}
+    end = 0
     with open(path, "rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
+                    end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                     if member.isfile():
                         key, suffix = _split(member.name)
                         groups.setdefault(key, {})[suffix] = Source(path, member.offset_data, member.size)
         except (tarfile.TarError, EOFError) as error:
             raise UserError(f"{path} is not a whole tar ({error}). Fetch it again.") from error
-        length = file.seek(0, 2)
-        for key, members in groups.items():
-            for source in members.values():
-                if source.offset + source.size > length:
-                    raise UserError(f"{path} breaks off in sample {key}. Fetch it again.")
-            yield from _entry(key, members)
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile passes over a half header
+            raise UserError(f"{path} breaks off after {len(groups)} samples. Fetch it again.")
+    for key, members in groups.items():
+        yield from _entry(key, members)
 
 
 def _split(name: str) -> tuple[str, str]:

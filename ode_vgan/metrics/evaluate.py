@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ode_vgan.errors import UserError
 from ode_vgan.metrics.controls import CONTROLS
-from ode_vgan.metrics.features import Extractor, standardise
+from ode_vgan.metrics.features import DEVIATION_FLOOR, Extractor, standardise
 from ode_vgan.metrics.frechet import frechet_from_features
 from ode_vgan.metrics.hog3d import Hog3d
 
@@ -189,7 +189,7 @@ def describe_data(data: "ClipData", real: "RealClips", split: str) -> dict:
         "resize": "centre square, box down, bilinear up",
         "quantised": "uint8, both sides",
         "covariance": "N - 1",
-        "standardised": "by the reference's deviation, floor 1e-3 of the largest",
+        "standardised": f"by the reference's deviation, floor {DEVIATION_FLOOR:g} of the largest",
     }
 
 
