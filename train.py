@@ -5,6 +5,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ode_vgan  # noqa: F401  first, so that torchvision imports beside a CPU-only torch
 
@@ -14,7 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from ode_vgan.errors import UserError
 
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import torch
+
 CONF = Path(__file__).parent / "conf"
+NOISE = (  # of Lightning's warnings, what does not hold here
+    "does not have many workers",
+    "dataloader is not resumable",
+    "LeafSpec",
+    "in eval mode at the start",
+    "Experiment logs directory",
+    "smaller than the logging interval",
+)
 
 
 def check_choices(arguments: list[str]) -> None:
@@ -27,7 +40,8 @@ def check_choices(arguments: list[str]) -> None:
         group, _, choices = argument.lstrip("+").partition("=")
         if not (CONF / group).is_dir() or not group or any(mark in choices for mark in "{}[]()$"):
             continue
-        there = sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml"))
+        files = (CONF / group).rglob("*.yaml")
+        there = sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in files)
         for choice in choices.split(","):
             if choice.strip() not in there:
                 near = difflib.get_close_matches(choice, there, 1)
@@ -66,7 +80,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     conclude(trainer, module, data, folder)
 
 
-def make_trainer(config: dict, folder: Path) -> "object":
+def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
     """The Lightning trainer of a run, with its loggers and callbacks."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
@@ -93,10 +107,11 @@ def make_trainer(config: dict, folder: Path) -> "object":
         callbacks=[ClipBar(), StopOnSignal(), Watch(folder, **config["samples"], score=score), checkpoints],
         enable_model_summary=False,
         enable_progress_bar=False,
+        use_distributed_sampler=False,  # the data places its own batches on each process
     )
 
 
-def conclude(trainer: "object", module: "object", data: "object", folder: Path) -> None:
+def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
     from ode_vgan.callbacks import StopOnSignal, trained_seconds
     from ode_vgan.report.curves import plot_curves
@@ -108,11 +123,12 @@ def conclude(trainer: "object", module: "object", data: "object", folder: Path) 
         print(f"Stopped by signal {stopped} at {module.clips_seen:,} clips; type the command again to continue.")
         sys.exit(128 + stopped)
     temporal = module.generator.temporal
+    parts = {"generator": module.generator, "temporal": temporal, "critics": module.critics}
     result = {
         "clips_seen": module.clips_seen,
         "seconds": round(trained_seconds(trainer), 1),
         "nfe": temporal.nfe,
-        "parameters": {"generator": count(module.generator), "temporal": count(temporal), "critics": count(module.critics)},
+        "parameters": {name: count(part) for name, part in parts.items()},
         "skipped": data.skipped,
         "finished": True,
     }
@@ -120,7 +136,7 @@ def conclude(trainer: "object", module: "object", data: "object", folder: Path) 
     print(f"Done: {folder}/samples, {folder}/curves.png, {folder}/metrics.json")
 
 
-def count(module: "object") -> int:
+def count(module: "torch.nn.Module") -> int:
     """Trainable parameters."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
@@ -135,7 +151,7 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    for noise in ("does not have many workers", "dataloader is not resumable", "LeafSpec", "in eval mode at the start", "Experiment logs directory"):
+    for noise in NOISE:
         warnings.filterwarnings("ignore", message=f".*{noise}")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:

@@ -47,4 +47,4 @@ def find_target(name: str, trusted: tuple[str, ...] = TRUSTED) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"_target_={name} cannot be imported ({error}). Correct the name or install its package.") from None
+        raise UserError(f"_target_={name} cannot be imported ({error}). Correct it or install its package.") from None

@@ -14,7 +14,7 @@ LOSSES = ("generator/loss", "critic/loss")
 
 
 class ClipBar(pl.Callback):
-    """A progress bar in clips, with losses, clips per second and time left; keeps the seconds of all parts of the run."""
+    """A progress bar in clips, with losses, rate and time left; keeps the seconds of all parts of the run."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -22,9 +22,8 @@ class ClipBar(pl.Callback):
         self._then = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        hidden = not trainer.is_global_zero
-        initial = module.clips_seen
-        self._bar = tqdm(total=module.max_clips, initial=initial, unit="clip", disable=hidden, mininterval=1, smoothing=0.05)
+        options = {"unit": "clip", "disable": not trainer.is_global_zero, "mininterval": 1, "smoothing": 0.05}
+        self._bar = tqdm(total=module.max_clips, initial=module.clips_seen, **options)
         self._then = time.perf_counter()
 
     def on_train_batch_start(self, *_: object) -> None:
@@ -125,4 +124,3 @@ class Watch(pl.Callback):
 def trained_seconds(trainer: pl.Trainer) -> float:
     """Seconds spent in training steps, over all parts of the run."""
     return sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, ClipBar))
-

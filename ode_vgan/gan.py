@@ -88,9 +88,8 @@ class VideoGan(pl.LightningModule):
         self.clips += len(real)
         self.ema.update(self.generator, len(real), self.clips_seen)
         self.augment.adapt(values["sign/mean"], len(real))
-        self.log_dict(
-            values | {"clips": float(self.clips_seen), "augment/p": self.augment.p, "nfe": float(self.generator.temporal.nfe)}
-        )
+        values |= {"clips": float(self.clips_seen), "augment/p": self.augment.p}
+        self.log_dict(values | {"nfe": float(self.generator.temporal.nfe)})
         if self.clips_seen >= self.max_clips:
             self.trainer.should_stop = True
 

@@ -16,7 +16,16 @@ from ode_vgan.errors import UserError
 from ode_vgan.generator import Generator, Latents, draw_latents
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
-MAY_DIFFER = ("max_clips", "logger", "trainer", "data.workers", "data.cache_mb", "score", "samples")
+MAY_DIFFER = (
+    "max_clips",
+    "model.max_clips",
+    "tick_clips",
+    "logger",
+    "trainer",
+    "data.workers",
+    "data.cache_mb",
+    "samples",
+)
 
 
 def flatten(config: dict, prefix: str = "") -> dict[str, object]:
@@ -46,7 +55,7 @@ def check_same_run(folder: Path, config: dict) -> None:
         if differing:
             shown = "; ".join(f"{key}: {before.get(key)!r} then, {now.get(key)!r} now" for key in differing[:6])
             more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
-            raise UserError(f"{folder} holds a run of another config ({shown}{more}). Give a new tag=..., or delete it.")
+            raise UserError(f"{folder} holds a run of another config ({shown}{more}). Give a new tag=... or delete it.")
     write_atomic(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
@@ -92,8 +101,9 @@ class Trained:
 
     def draw(self, clips: int, seed: int) -> Latents:
         """Latents of `clips` clips from a seed; the first n do not depend on how many are drawn."""
-        one = [draw_latents(1, self.generator.noise_dim, torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(clips)]
-        return Latents(*(torch.cat(parts) for parts in zip(*one, strict=True)))
+        draws = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(clips)]
+        alone = [draw_latents(1, self.generator.noise_dim, draw) for draw in draws]
+        return Latents(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
 
     def render(self, text: Tensor, times: Tensor, seed: int, batch: int = 16) -> Tensor:
         """Clips, (N, T, H, W, 3) uint8, for embeddings (N, E) at times (T,) or (N, T), seconds."""
@@ -145,8 +155,8 @@ def load(path: str | Path, device: str = "cpu", trusted: tuple[str, ...] = ("ode
     content = read_checkpoint(path)
     config = content["ode_vgan"]["config"]
     generator = build_generator(config, trusted)
-    prefix = "ema.copy."
-    weights = {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+    prefix, state = "ema.copy.", content["state_dict"]
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:

@@ -21,7 +21,11 @@ def command(folder: Path, *more: str, path: str = "") -> list[str]:
 
 
 def train(folder: Path, *more: str, path: str = "") -> subprocess.CompletedProcess:
-    return subprocess.run(command(folder, *more, path=path), cwd=folder, capture_output=True, text=True, timeout=240)
+    return execute(command(folder, *more, path=path), folder)
+
+
+def execute(words: list[str], folder: Path, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=240, **options)
 
 
 def weights(run: Path) -> dict:
@@ -109,10 +113,8 @@ def test_bad_input_is_one_line_and_leaves_no_run(tmp_path, override, told):
 
 
 def test_a_multirun_trains_every_temporal_model_in_its_own_folder(tmp_path):
-    overrides = tiny_overrides(tmp_path, "temporal=ode,sde,rnn,discrete", "max_clips=8", f"hydra.sweep.dir={tmp_path}/s")
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), "-m", *overrides], cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
+    sweep = ("temporal=ode,sde,rnn,discrete", "max_clips=8", f"hydra.sweep.dir={tmp_path}/s")
+    done = execute([sys.executable, str(REPOSITORY / "train.py"), "-m", *tiny_overrides(tmp_path, *sweep)], tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("ode", "sde", "rnn", "discrete"):
         assert json.loads((tmp_path / "s" / f"{name}-seed0" / "metrics.json").read_text())["clips_seen"] == 8
@@ -121,8 +123,6 @@ def test_a_multirun_trains_every_temporal_model_in_its_own_folder(tmp_path):
 def test_wandb_logs_offline_without_a_key(tmp_path):
     pytest.importorskip("wandb")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    done = subprocess.run(
-        command(tmp_path, "logger=wandb", "max_clips=8"), cwd=tmp_path, capture_output=True, text=True, timeout=240, env=environment
-    )
+    done = execute(command(tmp_path, "logger=wandb", "max_clips=8"), tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))

@@ -25,7 +25,9 @@ class FrameDecoder(nn.Module):
         channel_base, channel_max: a layer at side s has min(channel_max, channel_base / s) channels.
     """
 
-    def __init__(self, size: int, style_dim: int, motion_dim: int, embed_dim: int, *, channel_base: int, channel_max: int):
+    def __init__(
+        self, size: int, style_dim: int, motion_dim: int, embed_dim: int, *, channel_base: int, channel_max: int
+    ):
         super().__init__()
         if size not in SIDES_PX:
             raise UserError(f"size={size} px is not a side this decoder can make; choose one of {SIDES_PX}.")

@@ -23,7 +23,16 @@ class ClipAugment(nn.Module):
     """
 
     def __init__(
-        self, *, p: float, p_max: float, target: float, ramp_clips: float, translate: float, scale: float, colour: float, cutout: float
+        self,
+        *,
+        p: float,
+        p_max: float,
+        target: float,
+        ramp_clips: float,
+        translate: float,
+        scale: float,
+        colour: float,
+        cutout: float,
     ):
         super().__init__()
         self.p_max, self.target, self.ramp_clips = p_max, target, ramp_clips
