@@ -54,7 +54,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     from ode_vgan.build import build
-    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint
+    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember
 
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     cfg.embed_dim = embed.dim
@@ -70,6 +70,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     data.setup()
     module = build(config["model"], trusted=("",))
     module.config = config
+    remember(folder, config)
     trainer = make_trainer(config, folder)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
@@ -143,9 +144,12 @@ def count(module: "torch.nn.Module") -> int:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        run(cfg, Path(HydraConfig.get().runtime.output_dir))
+        run(cfg, folder)
     except UserError as error:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -40,7 +40,7 @@ def flatten(config: dict, prefix: str = "") -> dict[str, object]:
 
 
 def check_same_run(folder: Path, config: dict) -> None:
-    """Write the config into a fresh run folder; refuse a folder whose run had another.
+    """Refuse a folder whose run had another config; a fresh folder is any run's.
 
     Keys that do not change what is learned per clip (`MAY_DIFFER`) may change: a run can be made longer.
 
@@ -56,7 +56,11 @@ def check_same_run(folder: Path, config: dict) -> None:
             shown = "; ".join(f"{key}: {before.get(key)!r} then, {now.get(key)!r} now" for key in differing[:6])
             more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
             raise UserError(f"{folder} holds a run of another config ({shown}{more}). Give a new tag=... or delete it.")
-    write_atomic(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+
+
+def remember(folder: Path, config: dict) -> None:
+    """Write the config of a run that is about to start."""
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
 def find_checkpoint(path: str | Path) -> Path:

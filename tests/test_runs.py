@@ -11,7 +11,7 @@ import ode_vgan
 from ode_vgan.build import build
 from ode_vgan.ema import GeneratorEma
 from ode_vgan.errors import UserError
-from ode_vgan.runs import build_generator, check_same_run, untrained
+from ode_vgan.runs import build_generator, check_same_run, remember, untrained
 from tests.tiny import REPOSITORY, tiny_overrides
 
 
@@ -115,6 +115,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, make, told):
 
 def test_a_run_may_be_made_longer_but_not_made_another(tmp_path, config):
     check_same_run(tmp_path, config)
+    remember(tmp_path, config)
     check_same_run(tmp_path, config | {"max_clips": 10**6, "logger": {}})
     other = config | {"model": config["model"] | {"mismatch": 0.25}}
     with pytest.raises(UserError, match=r"model.mismatch: 0.5 then, 0.25 now"):

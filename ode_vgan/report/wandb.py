@@ -38,4 +38,4 @@ def finish() -> None:
     import sys
 
     if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
-        sys.modules["wandb"].finish(quiet=True)
+        sys.modules["wandb"].finish()
