@@ -134,7 +134,9 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
-    print(f"Done: {folder}/samples, {folder}/curves.png, {folder}/metrics.json")
+    print(f"Trained on {module.clips_seen:,} clips. Look at:")
+    for name in ("samples.png", "samples.mp4", "curves.png", "metrics.json"):
+        print(f"  {folder / name}")
 
 
 def count(module: "torch.nn.Module") -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from tqdm import tqdm
 
+from ode_vgan.data.clips import write_atomic
 from ode_vgan.report.video import grid_png, write_clips_mp4
 from ode_vgan.runs import Trained
 
@@ -76,6 +77,8 @@ class StopOnSignal(pl.Callback):
 class Watch(pl.Callback):
     """Every so many clips, and at the end: a grid and a video of the averaged generator, and its score.
 
+    All looks are kept in `samples/`; the last one is also `samples.png` and `samples.mp4` beside it.
+
     Args:
         folder: the run folder.
         every_clips: between two looks; clips: rows of the grid.
@@ -108,6 +111,8 @@ class Watch(pl.Callback):
         title = f"{self.folder.name} after {module.clips_seen:,} clips"
         grid_png(name.with_suffix(".png"), clips, shown.captions, times.numpy(), title=title)
         write_clips_mp4(name.with_suffix(".mp4"), clips, times.numpy(), shown.captions)
+        for suffix in (".png", ".mp4"):
+            write_atomic(self.folder / f"samples{suffix}", name.with_suffix(suffix).read_bytes())
         values = {} if self.score is None else self.score(trained, data)
         for logger in trainer.loggers:
             logger.log_metrics(values | {"clips": float(module.clips_seen)}, trainer.global_step)

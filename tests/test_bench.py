@@ -3,10 +3,21 @@
 import argparse
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from ode_vgan.cli.bench import Contender, check_arguments, compose, measure, rows, spread, training_and_sampling
+from ode_vgan.cli.bench import (
+    REPOSITORY,
+    Contender,
+    check_arguments,
+    compose,
+    measure,
+    rows,
+    spread,
+    training_and_sampling,
+)
 from ode_vgan.cli.main import build_parser, main
 from ode_vgan.errors import UserError
 
@@ -20,6 +31,11 @@ SIZES = {"a": 1.0, "b": 2.0}
 
 def arguments(*given: str) -> argparse.Namespace:
     return build_parser(["bench"]).parse_args(["bench", *given])
+
+
+def tiny_config(*more: str) -> dict:
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("train", overrides=[*TINY, *more]), resolve=True)
 
 
 def test_models_take_turns_in_every_round_and_the_first_is_not_counted():
@@ -81,7 +97,7 @@ def test_bench_outside_the_repository_says_what_it_needs(tmp_path: Path):
 
 
 def test_a_training_step_is_the_real_one_and_sampling_makes_the_batch():
-    one = Contender(compose([*TINY, "temporal=ode"]), fps=12.0)
+    one = Contender(tiny_config("embed_dim=1"), fps=12.0)
     before = [weight.clone() for weight in one.module.parameters()]
     one.plain_step()
     assert one.module.clips_seen == 4
@@ -91,6 +107,14 @@ def test_a_training_step_is_the_real_one_and_sampling_makes_the_batch():
     assert sum(moved) > 0.9 * len(moved)
     assert one.sample().shape == (2, 4, 16, 16, 3)
     assert one.counts()["nfe"] == 6  # midpoint, three gaps of one step
+
+
+@pytest.mark.slow
+def test_the_config_is_the_one_that_training_would_have():
+    assert compose([*TINY, "temporal=sde"]) == tiny_config("temporal=sde", "embed_dim=1")
+    with pytest.raises(UserError, match="experiment=nosuch does not exist") as caught:
+        compose(["+experiment=nosuch"])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -54,7 +54,8 @@ def test_a_run_leaves_samples_curves_metrics_and_a_checkpoint(whole):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["clips_seen"] == 32 and metrics["finished"] and metrics["parameters"]["temporal"] > 0
     assert list((run / "samples").glob("*.mp4")) and list((run / "samples").glob("*.png"))
-    assert (run / "curves.png").exists() and (run / "config.yaml").exists()
+    for name in ("samples.png", "samples.mp4", "curves.png", "config.yaml"):
+        assert (run / name).stat().st_size > 0
 
 
 def test_a_killed_run_continues_when_the_command_is_typed_again_and_ends_the_same(whole, tmp_path):

@@ -1,5 +1,6 @@
 """The words that travel with every built set of emoji: the artwork's licence and where it comes from."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -83,8 +84,12 @@ Half-resolution chroma costs 8 dB on artwork this small. VP9 is as good for its 
 
 ## Files
 
-`00000.tar` (webdataset: `.mp4`, `.txt`, `.json` of a key; the key is the emoji's code points), `00000.parquet` (one row
-a clip: {columns}), `00000_stats.json` (counts). The same build writes the same bytes, given the same FFmpeg.
+- `00000.tar`: webdataset; `.mp4`, `.txt` and `.json` of each key, which is the emoji's code points.
+- `00000.parquet`: one row a clip;
+{columns}.
+- `00000_stats.json`: counts.
+
+The same build writes the same bytes, given the same FFmpeg and kind of processor.
 """
 
 
@@ -113,5 +118,5 @@ def readme(rows: Sequence[Mapping], *, command: str, packages: Mapping, encoding
         psnr_median=np.median(psnr),
         psnr_low=np.percentile(psnr, 5),
         psnr_least=min(psnr),
-        columns=", ".join(f"`{name}`" for name in sorted(rows[0].keys() - {"bytes"})),
+        columns=textwrap.indent(textwrap.fill(", ".join(sorted(rows[0].keys() - {"bytes"})), 100), "  "),
     )
