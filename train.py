@@ -11,6 +11,7 @@ import ode_vgan  # noqa: F401  first, so that torchvision imports beside a CPU-o
 
 import hydra  # isort: skip
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ode_vgan.errors import UserError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 CONF = Path(__file__).parent / "conf"
+FAILED: list[Path] = []  # points of this sweep that could not run
 NOISE = (  # of Lightning's warnings, what does not hold here
     "does not have many workers",
     "dataloader is not resumable",
@@ -59,6 +61,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     cfg.embed_dim = embed.dim
     config = OmegaConf.to_container(cfg, resolve=True)
+    data = build(config["data"], trusted=("",), embed=embed)
     check_same_run(folder, config)
     last = folder / CHECKPOINT
     if last.exists() and read_checkpoint(last)["ode_vgan"]["clips_seen"] >= config["max_clips"]:
@@ -66,8 +69,6 @@ def run(cfg: DictConfig, folder: Path) -> None:
         return
 
     pl.seed_everything(config["seed"], verbose=False)
-    data = build(config["data"], trusted=("",), embed=embed)
-    data.setup()
     module = build(config["model"], trusted=("",))
     module.config = config
     remember(folder, config)
@@ -153,7 +154,9 @@ def main(cfg: DictConfig) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         print(f"train.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            sys.exit(2)
+        FAILED.append(folder)  # the other points of the sweep go on
 
 
 if __name__ == "__main__":
@@ -166,3 +169,4 @@ if __name__ == "__main__":
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)
     main()
+    sys.exit(2 if FAILED else 0)

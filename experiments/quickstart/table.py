@@ -1,4 +1,4 @@
-"""Collect evaluation.json and metrics.json of the runs of one sweep: python experiments/quickstart/table.py runs/temporal32."""
+"""Collect the scores of one sweep's runs: python experiments/quickstart/table.py runs/temporal32."""
 
 import csv
 import json

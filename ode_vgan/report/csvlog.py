@@ -19,7 +19,9 @@ class RunCsvLogger(CSVLogger):
         earlier = path.read_bytes() if path.exists() else None
         super().__init__(save_dir=str(folder), name="", version="")
         if earlier is not None:
-            _ = self.experiment  # deletes the file
+            self.experiment.metrics_keys = (
+                earlier.decode().split("\n", 1)[0].strip().split(",")
+            )  # opening deletes the file
             write_atomic(path, earlier)
 
     def log_metrics(self, metrics: dict, step: int | None = None) -> None:

@@ -15,13 +15,14 @@ class DiscretePath(TemporalModel):
     """TGAN's temporal generator: one vector to `frames` vectors at once, without a state and without time.
 
     Lengths double from 1 to the next power of two; surplus frames at the end are cut off. Gaps are not an input, so
-    the times must be uniform, within 10 % because files round them. z[:, 0] is not z0.
+    times (T,) that somebody asks for must be uniform, within 10 % because files round them. Times per clip (B, T) are
+    those of real clips, some with a held frame: there frame i is frame i, whatever the gaps. z[:, 0] is not z0.
 
     Args:
         text_dim: width of the text's projection, joined to z0.
         widths: channels after the first layer and after each doubling but the last; the last entry repeats.
         frames: T, the only length the model makes.
-        gap_seconds: the trained gap, enforced within 10 %. None: any uniform gap, taken as the trained one.
+        gap_seconds: the trained gap, the only one that may be asked for, within 10 %. None: any uniform gap.
 
     Source: Saito, Matsumoto and Saito (2017), TGAN, table 1. Differs: narrower, sees the text, and normalises each
     clip by groups, not the batch, so that a clip does not depend on its company.
@@ -61,6 +62,8 @@ class DiscretePath(TemporalModel):
                 f"{times.shape[-1]} frames asked; DiscretePath makes exactly {self.frames}. "
                 "Ask for that or choose temporal=ode, sde or rnn."
             )
+        if times.ndim == 2:
+            return
         gaps = times.diff(dim=-1)
         low, high, mean = (value.reshape(-1) for value in (gaps.amin(-1), gaps.amax(-1), gaps.mean(-1)))
         uneven = torch.maximum(high - mean, mean - low) > GAP_TOLERANCE * mean
