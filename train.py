@@ -59,9 +59,9 @@ def run(cfg: DictConfig, folder: Path) -> None:
     from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember
 
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
-    cfg.embed_dim = embed.dim
+    data = build(OmegaConf.to_container(cfg.data, resolve=True), trusted=("",), embed=embed)
+    cfg.embed_dim, cfg.gap_seconds = embed.dim, data.gap_seconds()
     config = OmegaConf.to_container(cfg, resolve=True)
-    data = build(config["data"], trusted=("",), embed=embed)
     check_same_run(folder, config)
     last = folder / CHECKPOINT
     if last.exists() and read_checkpoint(last)["ode_vgan"]["clips_seen"] >= config["max_clips"]:

@@ -158,6 +158,12 @@ def test_times_come_from_the_files_own_timestamps(tmp_path):
     assert np.allclose(batch["times"].numpy(), times, atol=1e-4)  # MP4 ticks are 1/24000 s
 
 
+def test_the_typical_gap_is_read_from_the_clips(tmp_path):
+    for i in range(3):
+        write_video(tmp_path, f"{i}", frames=8, times=np.arange(8) * 0.05)
+    assert clip_data(tmp_path, frames=4, sampling=Sampling(strides=(2,))).gap_seconds() == pytest.approx(0.1, abs=1e-3)
+
+
 def test_corrupt_clip_is_named_counted_and_replaced(tmp_path):
     for i in range(6):
         write_video(tmp_path, f"good{i}", caption=f"clip {'abcdef'[i]}", split="train")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ode_vgan.cli.main import main
 from tests.tiny import REPOSITORY, tiny_overrides
 
 
@@ -114,12 +115,15 @@ def test_bad_input_is_one_line_and_leaves_no_run(tmp_path, override, told):
     assert not any((tmp_path / "runbad").glob("*"))
 
 
-def test_a_multirun_trains_every_temporal_model_in_its_own_folder(tmp_path):
+def test_a_multirun_trains_every_temporal_model_in_its_own_folder(tmp_path, capsys):
     sweep = ("temporal=ode,sde,rnn,discrete", "max_clips=8", f"hydra.sweep.dir={tmp_path}/s")
     done = execute([sys.executable, str(REPOSITORY / "train.py"), "-m", *tiny_overrides(tmp_path, *sweep)], tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("ode", "sde", "rnn", "discrete"):
         assert json.loads((tmp_path / "s" / f"{name}-seed0" / "metrics.json").read_text())["clips_seen"] == 8
+    words = ["sample", str(tmp_path / "s" / "discrete-seed0"), "--text", "x", "--fps"]
+    assert main([*words, "24"]) == 0  # the rate of the clips
+    assert main([*words, "48"]) == 2 and "knows no other" in capsys.readouterr().err
 
 
 def test_wandb_logs_offline_without_a_key(tmp_path):

@@ -151,6 +151,11 @@ class ClipData(pl.LightningDataModule):
         self.skipped |= batch.get("skipped", {})
         return RealClips(batch["frames"], batch["times"], batch["caption"], batch["text"])
 
+    def gap_seconds(self, clips: int = 64) -> float:
+        """Median seconds between the frames of training windows at the first stride; 0 for single frames."""
+        gaps = self.real_clips(clips, split="train").times.diff(dim=1)
+        return round(float(gaps.median()), 4) if gaps.numel() else 0.0
+
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         if self.trainer is not None and self.trainer.training:
             self.start_batch += 1  # counts batches that reached the training step, not those loaded ahead
