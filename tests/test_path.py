@@ -18,7 +18,13 @@ UNEVEN = torch.tensor([0.0, 0.05, 0.1, 0.3, 0.35, 0.5, 0.51, 0.9])
 
 def build(name: str) -> TemporalModel:
     path = next(config for config in CONFIGS if config.stem == name)
-    given = {"motion_dim": Z, "embed_dim": E, "data": {"frames": T}, "temporal": OmegaConf.load(path)}
+    given = {
+        "motion_dim": Z,
+        "embed_dim": E,
+        "gap_seconds": None,
+        "data": {"frames": T},
+        "temporal": OmegaConf.load(path),
+    }
     torch.manual_seed(0)
     return instantiate(OmegaConf.create(given).temporal)
 
@@ -204,6 +210,6 @@ def test_default_models_have_the_same_size_within_fifteen_percent():
     sizes = []
     for name in ("ode", "ode2", "sde", "sde_stratonovich", "rnn", "discrete"):
         config = OmegaConf.load(next(path for path in CONFIGS if path.stem == name))
-        given = {"motion_dim": 64, "embed_dim": 384, "data": {"frames": 16}, "temporal": config}
+        given = {"motion_dim": 64, "embed_dim": 384, "gap_seconds": None, "data": {"frames": 16}, "temporal": config}
         sizes.append(sum(weight.numel() for weight in instantiate(OmegaConf.create(given).temporal).parameters()))
     assert max(sizes) < 1.15 * min(sizes)
