@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -147,7 +148,7 @@ def count(module: "torch.nn.Module") -> int:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     try:
         run(cfg, folder)
     except UserError as error:
