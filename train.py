@@ -92,6 +92,7 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
     from ode_vgan.callbacks import ClipBar, StopOnSignal, Watch
     from ode_vgan.runs import CHECKPOINT
 
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
     score = build(config["metrics"], trusted=("",)) or None
     checkpoints = ModelCheckpoint(
@@ -116,7 +117,7 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
 
 def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
-    from ode_vgan.callbacks import StopOnSignal, trained_seconds
+    from ode_vgan.callbacks import StopOnSignal, Watch, trained_seconds
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
 
@@ -126,6 +127,7 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         print(f"Stopped by signal {stopped} at {module.clips_seen:,} clips; type the command again to continue.")
         sys.exit(128 + stopped)
     temporal = module.generator.temporal
+    score = next(callback.last for callback in trainer.callbacks if isinstance(callback, Watch))
     parts = {"generator": module.generator, "temporal": temporal, "critics": module.critics}
     result = {
         "clips_seen": module.clips_seen,
@@ -133,10 +135,12 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         "nfe": temporal.nfe,
         "parameters": {name: count(part) for name, part in parts.items()},
         "skipped": data.skipped,
+        "score": score,
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
-    print(f"Trained on {module.clips_seen:,} clips. Look at:")
+    told = "; ".join(f"{name.removeprefix('score/')} {value:.1f}" for name, value in score.items())
+    print(f"Trained on {module.clips_seen:,} clips. {told + ' (not FVD; lower is better). ' if told else ''}Look at:")
     for name in ("samples.png", "samples.mp4", "curves.png", "metrics.json"):
         print(f"  {folder / name}")
 

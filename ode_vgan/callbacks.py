@@ -88,6 +88,7 @@ class Watch(pl.Callback):
     def __init__(self, folder: Path, every_clips: int, clips: int, score: object | None):
         self.folder, self.every_clips, self.clips, self.score = folder, every_clips, clips, score
         self.looked_at = -1
+        self.last: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         due = module.clips_seen // self.every_clips > self.looked_at // self.every_clips
@@ -113,7 +114,7 @@ class Watch(pl.Callback):
         write_clips_mp4(name.with_suffix(".mp4"), clips, times.numpy(), shown.captions)
         for suffix in (".png", ".mp4"):
             write_atomic(self.folder / f"samples{suffix}", name.with_suffix(suffix).read_bytes())
-        values = {} if self.score is None else self.score(trained, data)
+        values = self.last = {} if self.score is None else self.score(trained, data)
         for logger in trainer.loggers:
             logger.log_metrics(values | {"clips": float(module.clips_seen)}, trainer.global_step)
             if hasattr(logger, "log_clips"):
