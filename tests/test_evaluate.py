@@ -9,7 +9,8 @@ from ode_vgan.data.windows import Sampling
 from ode_vgan.errors import UserError
 from ode_vgan.metrics.controls import backwards, frozen, noisy, shuffled
 from ode_vgan.metrics.evaluate import evaluate_generator, jackknife_error, merge_repeats, render_chunks, score
-from ode_vgan.metrics.features import ColourLayout, standardise
+from ode_vgan.metrics.colour import ColourLayout
+from ode_vgan.metrics.features import standardise
 from ode_vgan.metrics.frechet import frechet_from_features
 from ode_vgan.metrics.hog3d import Hog3d
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ode_vgan.errors import UserError
-from ode_vgan.metrics.features import ColourLayout, find_extractor, standardise
+from ode_vgan.metrics.colour import ColourLayout
+from ode_vgan.metrics.features import find_extractor, standardise
 from ode_vgan.metrics.hog3d import Hog3d
 
 
@@ -57,5 +58,5 @@ def test_a_dimension_that_is_steady_in_the_reference_does_not_outweigh_the_rest(
 
 
 def test_an_unknown_extractor_names_those_there_are():
-    with pytest.raises(UserError, match="no extractor 'i3d'; there are hog3d, colour"):
-        find_extractor("i3d")
+    with pytest.raises(UserError, match="no extractor 'i3e'; there are i3d, hog3d, colour"):
+        find_extractor("i3e")

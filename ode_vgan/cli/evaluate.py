@@ -63,7 +63,7 @@ def evaluate_run(trained, args: argparse.Namespace) -> dict[str, dict[str, dict]
     """{split: {"generator" or "untrained": {"fd_hog3d": Score, ...}}}."""
     from ode_vgan.build import build
     from ode_vgan.metrics.evaluate import evaluate_generator
-    from ode_vgan.metrics.features import ColourLayout
+    from ode_vgan.metrics.colour import ColourLayout
     from ode_vgan.metrics.hog3d import Hog3d
     from ode_vgan.runs import untrained
 

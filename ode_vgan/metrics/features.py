@@ -1,28 +1,40 @@
-"""Feature extractors behind one interface: clips in, one float64 row a clip out, and a hash of how."""
+"""Feature extractors behind one interface: clips in, float64 rows out, with a hash of how and a known answer."""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from importlib import import_module
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from ode_vgan.errors import UserError
+from ode_vgan.metrics.weights import WeightFile
 
-CHUNK_PIXELS = 1 << 16  # pixels of all frames described at once: 8 MB of intermediates, twice as fast as 60 MB
 DEVIATION_FLOOR = 0.1  # of the largest; a free choice on the embedded clips, where the smallest is 0.17
+KNOWN = {  # name -> where its class is; imported only when asked for
+    "i3d": "ode_vgan.metrics.i3d:I3d",
+    "hog3d": "ode_vgan.metrics.hog3d:Hog3d",
+    "colour": "ode_vgan.metrics.colour:ColourLayout",
+}
 
 
 class Extractor(ABC):
     """One way to turn clips into rows of numbers.
 
     Attributes:
-        name: as in `fd_<name>`.
+        name: as asked for on the command line.
         id: the name with a version, which changes whenever the numbers do.
         dim: F, length of a row.
         min_frames, min_px: the shortest and smallest clip it can describe.
+        per_frame: rows are (N, T, F), one a frame, instead of (N, F).
+        standardised: its dimensions are divided by the reference's deviations before distances; nets that published
+            numbers rest on are not.
+        preprocessing: what `preprocess` does, in words.
+        weights: the files it needs.
+        comparable: the name under which others publish distances on these features; "" for none.
+        chunk_pixels: pixels of all frames described at once, which bounds memory.
     """
 
     name: str
@@ -30,30 +42,57 @@ class Extractor(ABC):
     dim: int
     min_frames: int
     min_px: int
+    per_frame = False
+    standardised = True
+    preprocessing = "none"
+    weights: tuple[WeightFile, ...] = ()
+    comparable = ""
+    chunk_pixels = 1 << 16  # for histograms: 8 MB of intermediates, twice as fast as 60 MB
+    net: nn.Module | None = None
+    device = torch.device("cpu")
 
     @property
     def parameters(self) -> dict:
-        """Everything but the code that the numbers depend on, as plain data."""
+        """Everything but the code that the numbers depend on, as plain data; the sha256 of weights in use included."""
         return {}
 
-    @abstractmethod
-    def describe(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) float in [0, 255] -> (N, F)."""
+    def preprocess(self, clips: Tensor) -> Tensor:
+        """(N, T, H, W, 3) uint8 -> what `describe` takes; the only place of resize and range code."""
+        return clips.movedim(-1, 2).float()
 
+    @abstractmethod
+    def describe(self, x: Tensor) -> Tensor:
+        """What `preprocess` gives -> (N, F), or (N, T, F) where `per_frame`."""
+
+    @abstractmethod
+    def self_test(self) -> None:
+        """Describe clips whose answer is known.
+
+        Raises:
+            UserError: the answer is another: wrong weights, range, resize or a broken build.
+        """
+
+    def to(self, device: str | torch.device) -> "Extractor":
+        """Describe on that device from now on."""
+        self.device = torch.device(device)
+        if self.net is not None:
+            self.net.to(self.device)
+        return self
+
+    @torch.no_grad()
     def __call__(self, clips: Tensor | np.ndarray) -> Tensor:
         """Describe uint8 clips (N, T, H, W, 3), a bounded number at a time.
 
         Returns:
-            (N, F) float64 on the CPU; a row does not depend on the other clips beyond float32 rounding.
+            (N, F) or (N, T, F) float64 on the CPU; a row does not depend on the other clips beyond float32 rounding.
 
         Raises:
             UserError: the clips are not uint8 (N, T, H, W, 3), too short or too small.
         """
         clips = torch.as_tensor(clips)
-        self._check(clips)
-        chunk = max(1, CHUNK_PIXELS // clips[0, ..., 0].numel())
-        with torch.no_grad():
-            rows = [self.describe(part.movedim(-1, 2).float()).double().cpu() for part in clips.split(chunk)]
+        self.check(clips)
+        chunk = max(1, self.chunk_pixels // clips[0, ..., 0].numel())
+        rows = [self.describe(self.preprocess(part.to(self.device))).double().cpu() for part in clips.split(chunk)]
         return torch.cat(rows)
 
     def fingerprint(self) -> str:
@@ -61,7 +100,12 @@ class Extractor(ABC):
         told = {"id": self.id, "dim": self.dim, "min_frames": self.min_frames, "parameters": self.parameters}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    def _check(self, clips: Tensor) -> None:
+    def check(self, clips: Tensor) -> None:
+        """Refuse clips that this extractor cannot describe.
+
+        Raises:
+            UserError: not uint8 (N, T, H, W, 3), too short or too small.
+        """
         if clips.ndim != 5 or clips.shape[-1] != 3 or clips.dtype != torch.uint8 or not len(clips):
             raise UserError(f"{self.id} got {clips.dtype} {tuple(clips.shape)}; give uint8 (N, T, H, W, 3), N >= 1.")
         frames, height, width = clips.shape[1:4]
@@ -71,28 +115,44 @@ class Extractor(ABC):
             raise UserError(f"{self.id} got {height}x{width} px, needs {self.min_px}; use larger frames.")
 
 
-class ColourLayout(Extractor):
-    """Mean and temporal standard deviation of each colour channel in 2x2 cells: what hog3d is blind to."""
+def find_extractor(name: str, path: str | None = None) -> Extractor:
+    """The extractor called `name`; what follows a colon is passed on, as in `clip:ViT-L-14`.
 
-    name, id, dim, min_frames, min_px = "colour", "colour_v1", 24, 2, 2
-
-    def describe(self, clips: Tensor) -> Tensor:
-        maps = torch.cat([clips.mean(1), clips.std(1, correction=0)], 1)
-        return functional.adaptive_avg_pool2d(maps, 2).flatten(1)
-
-
-def find_extractor(name: str) -> Extractor:
-    """The extractor called `name`.
+    Args:
+        path: of its weights file, for those that need one; None looks in the usual places, see `WeightFile.locate`.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is none of that name, it takes no weights, or its weights are not here.
     """
-    from ode_vgan.metrics.hog3d import Hog3d
+    key, _, variant = name.partition(":")
+    if key not in KNOWN:
+        raise UserError(f"no extractor {name!r}; there are {', '.join(KNOWN)}.")
+    module, kind = KNOWN[key].split(":")
+    options = ({"path": path} if path is not None else {}) | ({"variant": variant} if variant else {})
+    build = getattr(import_module(module), kind)
+    try:
+        return build(**options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error) and "takes no arguments" not in str(error):
+            raise
+        raise UserError(f"extractor {key} takes no {' and no '.join(options)}; leave it out.") from None
 
-    known = {kind.name: kind for kind in (Hog3d, ColourLayout)}
-    if name not in known:
-        raise UserError(f"no extractor {name!r}; there are {', '.join(known)}.")
-    return known[name]()
+
+def known_distance(extractor: Extractor, expected: float, tolerance: float, frames: int = 4, px: int = 24) -> None:
+    """Check the squared distance between an extractor's rows for two drawn clips: a self test for those without weights.
+
+    The clips: a diagonal grey ramp, and the same ramp moving one pixel a frame with its red doubled.
+
+    Raises:
+        UserError: it is further than tolerance (relative) from what is expected.
+    """
+    y, x, t = torch.meshgrid(torch.arange(px), torch.arange(px), torch.arange(frames), indexing="ij")
+    still = ((5 * x + 3 * y) % 120).permute(2, 0, 1)[None, ..., None].expand(-1, -1, -1, -1, 3)
+    moving = ((5 * (x + t) + 3 * y) % 120).permute(2, 0, 1)[None, ..., None] * torch.tensor([2, 1, 1])
+    a, b = extractor(torch.cat([still, moving]).to(torch.uint8))
+    found = float((a - b).square().sum())
+    if abs(found - expected) > tolerance * abs(expected):
+        raise UserError(f"{extractor.id} fails its self test: {found:.6g} where {expected:.6g} is known. Reinstall it.")
 
 
 def standardise(reference: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
@@ -103,9 +163,9 @@ def standardise(reference: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     outweighs all else.
 
     Args:
-        reference, others: (N, F) float64.
+        reference, others: (N, ..., F) float64.
     """
-    deviation = reference.std(0)
+    deviation = reference.flatten(0, -2).std(0)
     largest = deviation.max()
     scale = deviation.clamp_min(DEVIATION_FLOOR * largest) if largest > 0 else torch.ones_like(deviation)
     return tuple(features / scale for features in (reference, *others))
