@@ -89,7 +89,7 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from ode_vgan.build import build
-    from ode_vgan.callbacks import ClipBar, StopOnSignal, Watch
+    from ode_vgan.callbacks import ClipBar, Score, StopOnSignal, Watch
     from ode_vgan.runs import CHECKPOINT
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
@@ -108,7 +108,7 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
         max_epochs=-1,
         limit_train_batches=max(1, config["tick_clips"] // config["data"]["batch"]),
         logger=loggers,
-        callbacks=[ClipBar(), StopOnSignal(), Watch(folder, **config["samples"], score=score), checkpoints],
+        callbacks=[ClipBar(), StopOnSignal(), Watch(folder, **config["samples"]), Score(folder, score), checkpoints],
         enable_model_summary=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,  # the data places its own batches on each process
@@ -117,7 +117,7 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
 
 def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
-    from ode_vgan.callbacks import StopOnSignal, Watch, trained_seconds
+    from ode_vgan.callbacks import Score, StopOnSignal, trained_seconds
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
 
@@ -127,7 +127,7 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         print(f"Stopped by signal {stopped} at {module.clips_seen:,} clips; type the command again to continue.")
         sys.exit(128 + stopped)
     temporal = module.generator.temporal
-    score = next(callback.last for callback in trainer.callbacks if isinstance(callback, Watch))
+    score = next(callback.last for callback in trainer.callbacks if isinstance(callback, Score))
     parts = {"generator": module.generator, "temporal": temporal, "critics": module.critics}
     result = {
         "clips_seen": module.clips_seen,
@@ -139,8 +139,12 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
-    told = "; ".join(f"{name.removeprefix('score/')} {value:.1f}" for name, value in score.items())
-    print(f"Trained on {module.clips_seen:,} clips. {told + ' (not FVD; lower is better). ' if told else ''}Look at:")
+    told = "; ".join(
+        f"{name.removeprefix('score/')} {value:.1f} (real clips against real clips {score[f'{name}_real']:.1f})"
+        for name, value in score.items()
+        if f"{name}_real" in score
+    )
+    print(f"Trained on {module.clips_seen:,} clips. {told + '; lower is better. ' if told else ''}Look at:")
     for name in ("samples.png", "samples.mp4", "curves.png", "metrics.json"):
         print(f"  {folder / name}")
 

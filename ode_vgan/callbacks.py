@@ -3,6 +3,7 @@
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 from tqdm import tqdm
@@ -10,6 +11,9 @@ from tqdm import tqdm
 from ode_vgan.data.clips import write_atomic
 from ode_vgan.report.video import grid_png, write_clips_mp4
 from ode_vgan.runs import Trained
+
+if TYPE_CHECKING:
+    from ode_vgan.metrics.during import TrainingScore
 
 LOSSES = ("generator/loss", "critic/loss")
 
@@ -74,57 +78,103 @@ class StopOnSignal(pl.Callback):
             signal.signal(number, handler)
 
 
-class Watch(pl.Callback):
-    """Every so many clips, and at the end: a grid and a video of the averaged generator, and its score.
-
-    All looks are kept in `samples/`; the last one is also `samples.png` and `samples.mp4` beside it.
+class EveryClips(pl.Callback):
+    """Calls `look` at the end of an epoch that passes a multiple of so many clips, and at the end of the run.
 
     Args:
-        folder: the run folder.
-        every_clips: between two looks; clips: rows of the grid.
-        score: (trained, data) -> numbers to log, or None.
+        every_clips: between two looks.
     """
 
-    def __init__(self, folder: Path, every_clips: int, clips: int, score: object | None):
-        self.folder, self.every_clips, self.clips, self.score = folder, every_clips, clips, score
+    def __init__(self, every_clips: int):
+        self.every_clips = every_clips
         self.looked_at = -1
-        self.last: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         due = module.clips_seen // self.every_clips > self.looked_at // self.every_clips
         if due and trainer.is_global_zero:
             self.look(trainer, module)
+            self.looked_at = module.clips_seen
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if module.clips_seen > self.looked_at and module.clips_seen >= module.max_clips and trainer.is_global_zero:
             self.look(trainer, module)
+            self.looked_at = module.clips_seen
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Draw, write and log what the averaged generator makes now."""
-        self.looked_at = module.clips_seen
-        generator = module.ema.copy
-        trained = Trained(generator, module.config, module.clips_seen, self.folder)
-        data = trainer.datamodule
-        shown = data.real_clips(self.clips, split="train", seed=0)
-        times = shown.times[0]
-        clips = trained.render(shown.text, times, seed=0).numpy()
-        name = self.folder / "samples" / f"clips_{module.clips_seen:09d}"
-        title = f"{self.folder.name} after {module.clips_seen:,} clips"
-        grid_png(name.with_suffix(".png"), clips, shown.captions, times.numpy(), title=title)
-        write_clips_mp4(name.with_suffix(".mp4"), clips, times.numpy(), shown.captions)
-        for suffix in (".png", ".mp4"):
-            write_atomic(self.folder / f"samples{suffix}", name.with_suffix(suffix).read_bytes())
-        values = self.last = {} if self.score is None else self.score(trained, data)
-        for logger in trainer.loggers:
-            logger.log_metrics(values | {"clips": float(module.clips_seen)}, trainer.global_step)
-            if hasattr(logger, "log_clips"):
-                logger.log_clips("samples", name.with_suffix(".mp4"), module.clips_seen)
+        raise NotImplementedError
 
     def state_dict(self) -> dict:
         return {"looked_at": self.looked_at}
 
     def load_state_dict(self, state: dict) -> None:
         self.looked_at = state["looked_at"]
+
+
+class Watch(EveryClips):
+    """A grid and a video of the averaged generator.
+
+    All looks are kept in `samples/`; the last one is also `samples.png` and `samples.mp4` beside it.
+
+    Args:
+        folder: the run folder.
+        clips: rows of the grid.
+    """
+
+    def __init__(self, folder: Path, every_clips: int, clips: int):
+        super().__init__(every_clips)
+        self.folder, self.clips = folder, clips
+
+    def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draw, write and log what the averaged generator makes now."""
+        shown = trainer.datamodule.real_clips(self.clips, split="train", seed=0)
+        times = shown.times[0]
+        clips = averaged(module, self.folder).render(shown.text, times, seed=0).numpy()
+        name = self.folder / "samples" / f"clips_{module.clips_seen:09d}"
+        title = f"{self.folder.name} after {module.clips_seen:,} clips"
+        grid_png(name.with_suffix(".png"), clips, shown.captions, times.numpy(), title=title)
+        write_clips_mp4(name.with_suffix(".mp4"), clips, times.numpy(), shown.captions)
+        for suffix in (".png", ".mp4"):
+            write_atomic(self.folder / f"samples{suffix}", name.with_suffix(suffix).read_bytes())
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_clips"):
+                logger.log_clips("samples", name.with_suffix(".mp4"), module.clips_seen)
+
+
+class Score(EveryClips):
+    """Light protocols on the averaged generator, logged by every logger.
+
+    Args:
+        folder: the run folder.
+        score: (trained, data) -> numbers to log, every `score.every_clips`; None for no score.
+
+    Attributes:
+        last: the numbers of the last look.
+    """
+
+    def __init__(self, folder: Path, score: "TrainingScore | None"):
+        super().__init__(score.every_clips if score else 1)
+        self.folder, self.score = folder, score
+        self.last: dict[str, float] = {}
+
+    def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Judge and log what the averaged generator makes now."""
+        if self.score is None:
+            return
+        self.last = self.score(averaged(module, self.folder), trainer.datamodule)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.last | {"clips": float(module.clips_seen)}, trainer.global_step)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"last": self.last}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.last = state["last"]
+
+
+def averaged(module: pl.LightningModule, folder: Path) -> Trained:
+    """The averaged generator as it is now."""
+    return Trained(module.ema.copy, module.config, module.clips_seen, folder)
 
 
 def trained_seconds(trainer: pl.Trainer) -> float:

@@ -10,13 +10,15 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import ode_vgan  # noqa: E402, F401  before Lightning: it mends a torchvision without compiled operators
+from ode_vgan.embed.cache import cache_folder  # noqa: E402
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Embeddings are cached in a folder of this test run."""
+    """Embeddings and features are cached in a folder of this test run; weights that are here may be looked at."""
+    os.environ.setdefault("ODE_VGAN_WEIGHTS", str(cache_folder() / "weights"))
     os.environ["ODE_VGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 

@@ -1,26 +1,29 @@
 import json
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ode_vgan.data.windows import Sampling
+from ode_vgan.data.clips import Clip
+from ode_vgan.data.shards import Entry
+from ode_vgan.data.shards import Source as Bytes
+from ode_vgan.data.store import ClipStore
+from ode_vgan.data.windows import ClipWindows, Sampling
 from ode_vgan.errors import UserError
-from ode_vgan.metrics.controls import backwards, frozen, noisy, shuffled
-from ode_vgan.metrics.evaluate import evaluate_generator, jackknife_error, merge_repeats, render_chunks, score
-from ode_vgan.metrics.colour import ColourLayout
-from ode_vgan.metrics.features import standardise
-from ode_vgan.metrics.frechet import frechet_from_features
-from ode_vgan.metrics.hog3d import Hog3d
+from ode_vgan.metrics.clipsets import Batch, ClipSet, Source
+from ode_vgan.metrics.controls import frozen
+from ode_vgan.metrics.evaluate import evaluate, work
+from ode_vgan.metrics.features import find_extractor
+from ode_vgan.metrics.protocol import parse_protocols
 
-FRAMES, PX = 4, 16
+FRAMES, PX, CLIPS = 4, 16, 128
 
 
-def moving(count: int, seed: int) -> torch.Tensor:
+def moving(count: int, seed: int, px: int = PX) -> torch.Tensor:
     """(N, 4, 16, 16, 3) uint8: discs of random colour that move in random directions."""
     draw = np.random.default_rng(seed)
-    y, x = np.mgrid[:PX, :PX]
+    y, x = np.mgrid[:px, :px]
     start, step = draw.uniform(4, 12, (count, 2)), draw.normal(0, 0.8, (count, 2))
     centre = start[:, None] + step[:, None] * np.arange(FRAMES)[None, :, None]
     square = (x - centre[..., 0, None, None]) ** 2 + (y - centre[..., 1, None, None]) ** 2
@@ -28,138 +31,114 @@ def moving(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(shade.astype(np.uint8))
 
 
-class Discs:
-    """Stands in for a data module: real clips are discs, and text is their number."""
+class Made(ClipSet):
+    """Clips in memory."""
 
-    source, sampling = "discs", Sampling()
+    def __init__(self, frames):
+        self.all, self.clips, self.frames, self.skipped = frames, len(frames), frames.shape[1], {}
 
-    def real_clips(self, clips, *, split, seed):
-        times = torch.arange(FRAMES).expand(clips, FRAMES) / 24
-        text = torch.nn.functional.one_hot(torch.arange(clips) % 3, 3).float()
-        names = [f"{split} {i % 3}" for i in range(clips)]
-        return SimpleNamespace(frames=moving(clips, seed + 100), times=times, text=text, captions=names)
-
-
-def perfect(text, times, seed):
-    return moving(len(text), seed)
+    def batches(self, size):
+        times = torch.arange(self.frames).expand(len(self.all), -1) / 24
+        for i in range(0, self.clips, size):
+            part, count = slice(i, i + size), len(self.all[i : i + size])
+            names = [f"made {j}" for j in range(i, i + count)]
+            yield Batch(self.all[part], times[part], names, [""] * count, None)
 
 
-def still(text, times, seed):
-    return frozen(moving(len(text), seed), torch.Generator().manual_seed(seed))
+def discs(count: int, sampling: Sampling | None = None) -> Source:
+    """A source of real clips: discs."""
+    entries = [Entry(f"disc {i}", "a disc", {}, Bytes(Path())) for i in range(count)]
+    store = ClipStore(entries, PX)
+    store.kept = {i: Clip(clip.numpy(), np.arange(FRAMES) / 24) for i, clip in enumerate(moving(count, 100))}
+    return Source(ClipWindows(store, torch.ones(count, 1), frames=FRAMES, sampling=Sampling(), seed=0), "discs", "all")
 
 
-def blank(text, times, seed):
-    return torch.full((len(text), FRAMES, PX, PX, 3), 128, dtype=torch.uint8)
+def perfect(protocol, other, seed):
+    return Made(moving(protocol.clips, 7 + seed))
+
+
+def still(protocol, other, seed):
+    return Made(frozen(moving(protocol.clips, 7 + seed), torch.Generator().manual_seed(seed)))
+
+
+def blank(protocol, other, seed):
+    return Made(torch.full((protocol.clips, FRAMES, PX, PX, 3), 128, dtype=torch.uint8))
+
+
+def judged(keys, subjects, **options):
+    protocols = parse_protocols(keys)
+    extractors = {one.extractor: find_extractor(one.extractor) for one in protocols}
+    return evaluate(discs(2 * CLIPS), subjects, protocols, extractors, **options)
 
 
 @pytest.fixture(scope="module")
-def scores():
-    generators = {"perfect": perfect, "still": still, "blank": blank}
-    return {
-        name: evaluate_generator(render, Discs(), 128, repeats=2, extractors=(Hog3d(), ColourLayout()))
-        for name, render in generators.items()
-    }
+def found():
+    subjects = {"perfect": perfect, "still": still, "blank": blank}
+    return judged(f"fd{CLIPS}_hog3d,kvd{CLIPS}_hog3d", subjects, repeats=2, controls=("frozen", "shuffled"))
 
 
-def test_a_perfect_generator_scores_the_floor_and_worse_ones_rank_below_it(scores):
-    found = {name: each["fd_hog3d"].value for name, each in scores.items()}
-    assert abs(scores["perfect"]["fd_hog3d"].ratio - 1) < 0.25  # the floor of 128 discs varies by 15 %
-    assert found["perfect"] < 0.5 * min(found["still"], found["blank"])
+def results(found, name):
+    return {one.subject: one for one in found.results if one.name == name}
 
 
-def test_a_generator_of_held_frames_scores_the_frozen_control(scores):
-    found = scores["still"]["fd_hog3d"]
-    assert abs(found.value / found.controls["frozen"] - 1) < 0.15
-    assert found.controls["shuffled"] > 1.5 * found.floor
+def test_a_perfect_generator_scores_as_other_real_clips_and_worse_ones_rank_below(found):
+    scores = results(found, f"fd{CLIPS}_hog3d")
+    assert abs(scores["perfect"].value / scores["perfect"].real - 1) < 0.25  # N=128 varies by 15 %
+    assert scores["perfect"].value < 0.5 * min(scores["still"].value, scores["blank"].value)
 
 
-def test_the_interval_holds_the_value_and_the_spread_is_over_repeats(scores):
-    found = scores["perfect"]["fd_hog3d"]
-    assert found.low < found.value < found.high
-    assert found.sd is not None and found.floor_sd is not None and found.protocol["repeats"] == 2
+def test_the_unbiased_kernel_distance_of_a_perfect_generator_is_near_0(found):
+    scores = results(found, f"kvd{CLIPS}_hog3d")
+    assert abs(scores["perfect"].value) < 0.1 * scores["still"].value
+    assert scores["still"].debiased is None and scores["still"].low < scores["still"].value < scores["still"].high
 
 
-def test_a_score_is_plain_json_with_its_whole_protocol(scores):
-    plain = json.loads(json.dumps(scores["perfect"]["fd_hog3d"].to_json()))
-    assert plain["name"] == "fd_hog3d"
-    protocol = plain["protocol"]
-    stated = {"extractor": "hog3d_v1", "clips_real": 128, "clips_fake": 128, "frames": 4, "size_px": "16", "seed": 0}
-    assert stated.items() <= protocol.items()
-    assert {"extractor_sha256", "stride", "gap_seconds", "resize", "split", "source", "captions"} <= protocol.keys()
+def test_a_generator_of_held_frames_scores_the_frozen_control(found):
+    scores = results(found, f"fd{CLIPS}_hog3d")
+    assert abs(scores["still"].value / scores["frozen"].value - 1) < 0.15
+    assert scores["shuffled"].value > 1.5 * scores["shuffled"].real
 
 
-def test_a_score_is_the_same_again_and_another_with_another_seed():
-    one, again, other = (evaluate_generator(perfect, Discs(), 40, seed=seed)["fd_hog3d"] for seed in (0, 0, 5))
-    assert one == again
-    assert one.value != other.value and one.floor != other.floor
+def test_every_result_has_an_interval_a_spread_and_its_whole_protocol(found):
+    for one in found.results:
+        assert one.low < one.high and one.sd is not None and one.real_sd is not None
+        plain = json.loads(json.dumps(one.to_json()))["protocol"]
+        stated = {"clips_real": CLIPS, "clips_fake": CLIPS, "frames": FRAMES, "size_px": "16", "seed": 0, "repeats": 2}
+        assert stated.items() <= plain.items()
+        assert {"extractor_sha256", "stride", "gap_seconds", "resize", "split", "covariance"} <= plain.keys()
 
 
-def test_a_generator_is_asked_in_chunks_for_the_captions_and_times_of_the_second_half():
-    asked = []
-
-    def render(text, times, seed):
-        asked.append((text, times, seed))
-        return perfect(text, times, seed)
-
-    evaluate_generator(render, Discs(), 50, chunk=20)
-    real = Discs().real_clips(100, split="train", seed=0)
-    assert [len(text) for text, _, _ in asked] == [20, 20, 10]
-    assert torch.equal(torch.cat([text for text, _, _ in asked]), real.text[50:])
-    assert torch.equal(torch.cat([times for _, times, _ in asked]), real.times[50:])
-    assert len({seed for _, _, seed in asked}) == 3
+def test_subjects_are_compared_in_pairs_with_a_sign(found):
+    pairs = {(one["a"], one["b"]): one for one in found.differences if one["name"] == f"fd{CLIPS}_hog3d"}
+    assert pairs.keys() == {("perfect", "still"), ("perfect", "blank"), ("still", "blank")}
+    assert pairs["perfect", "still"]["high"] < 0 and pairs["perfect", "still"]["significant"]
 
 
-def test_a_score_of_the_reference_itself_is_zero():
-    real = moving(30, 0)
-    found = score(real, moving(30, 1), real, Hog3d())
-    assert found.value < 1e-9 and found.floor > 1
+def test_the_same_call_gives_the_same_numbers_and_another_seed_others():
+    one, again, other = (judged("fd40_hog3d", {"still": still}, seed=seed).results[0] for seed in (0, 0, 5))
+    assert one == again and one.value != other.value
 
 
-def test_the_jackknife_error_is_near_the_deviation_of_fresh_draws():
-    def distance(seed):
-        draw = torch.Generator().manual_seed(seed)
-        a, b = torch.randn(2, 400, 4, generator=draw, dtype=torch.float64)
-        return a, b + 0.5
-
-    errors = [jackknife_error(*distance(seed)) for seed in range(20)]
-    spread = torch.stack([frechet_from_features(*distance(seed)) for seed in range(100, 300)]).std()
-    assert 0.7 < np.mean(errors) / float(spread) < 1.4  # 10 groups know their own error to a quarter; 20 draws average
+def test_all_subjects_judge_the_same_clips_and_the_work_is_told_ahead():
+    done, protocols = [], "fd40_hog3d,fd40_colour,fd60_hog3d"
+    judged(protocols, {"still": still}, repeats=2, controls=("frozen",), advance=done.append)
+    assert sum(done) == work(1, parse_protocols(protocols), repeats=2, controls=1) == 2 * (40 + 60) * 4
 
 
-def test_merging_keeps_one_score_as_it_is(scores):
-    one = scores["perfect"]["fd_hog3d"]
-    assert merge_repeats([one]) is one
+def test_windows_too_short_for_an_extractor_are_refused_before_any_work():
+    protocols = parse_protocols("fd40_4f_hog3d")
+    extractor = find_extractor("hog3d")
+    extractor.min_frames = 9
+    asked = {"x": lambda *_: pytest.fail("asked for clips")}
+    with pytest.raises(UserError, match="windows of 4 frames, hog3d needs 9 or more; use fd40_16f"):
+        evaluate(discs(80), asked, protocols, {"hog3d": extractor})
 
 
-def test_frozen_clips_hold_one_of_their_frames_and_shuffled_ones_keep_them_all():
-    clips, draw = moving(20, 0), torch.Generator().manual_seed(0)
-    held, mixed = frozen(clips, draw), shuffled(clips, draw)
-    assert torch.equal(held, held[:, :1].expand_as(held))
-    assert all((held[i, 0] == clips[i]).flatten(1).all(1).any() for i in range(20))
-    assert not any(torch.equal(mixed[i], clips[i]) for i in range(20))
-    assert torch.equal(mixed.flatten(2).sort(1).values, clips.flatten(2).sort(1).values)
-    assert torch.equal(backwards(backwards(clips)), clips)
+def test_clips_of_another_size_than_the_real_ones_are_refused():
+    with pytest.raises(UserError, match="large has clips of 24x24 px, the real ones 16x16; give --size PX"):
+        judged("fd40_hog3d", {"large": lambda *_: Made(moving(40, 0, px=24))})
 
 
-def test_noise_raises_the_distance_step_by_step():
-    real, other, draw = moving(64, 0), moving(64, 1), torch.Generator().manual_seed(0)
-    rows = [Hog3d()(noisy(other, draw, deviation)) for deviation in (0, 4, 16, 64)]
-    reference, *rows = standardise(Hog3d()(real), *rows)
-    distances = [float(frechet_from_features(reference, part)) for part in rows]
-    assert distances == sorted(distances) and distances[-1] > 1.5 * distances[0]
-
-
-def test_sets_that_cannot_be_compared_are_refused():
-    real = moving(30, 0)
-    with pytest.raises(UserError, match="make them equal"):
-        score(real, real, real[:, :3], Hog3d())
-    with pytest.raises(UserError, match="needs 20 or more"):
-        score(real[:5], real[:5], real[:5], Hog3d())
-    with pytest.raises(UserError, match="20 clips or more"):
-        evaluate_generator(perfect, Discs(), 10)
-
-
-def test_rendering_in_chunks_keeps_order():
-    text = torch.arange(7.0)[:, None]
-    out = render_chunks(lambda text, times, seed: text * 1, text, torch.zeros(7, 2), seed=0, chunk=3)
-    assert torch.equal(out, text)
+def test_no_repeats_are_refused():
+    with pytest.raises(UserError, match="0 repeats"):
+        judged("fd40_hog3d", {"still": still}, repeats=0)

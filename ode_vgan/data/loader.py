@@ -130,7 +130,7 @@ class ClipData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         """Every test clip once, in the same window each time."""
-        windows = self._plain("test")
+        windows = self.windows("test")
         numbers = range(len(windows))
         batches = [[(i, i) for i in numbers[start : start + self.batch]] for start in numbers[:: self.batch]]
         return self._loader(windows, batches)
@@ -144,8 +144,7 @@ class ClipData(pl.LightningDataModule):
         Raises:
             UserError: the split has no clip.
         """
-        self._index()  # without decoding all of the training split
-        windows = self._plain(split, seed)
+        windows = self.windows(split, seed)
         positions = PositionBatches(len(windows), clips, seed, lambda: 0)
         batch = collate([windows[item] for item in next(iter(positions))])
         self.skipped |= batch.get("skipped", {})
@@ -230,7 +229,13 @@ class ClipData(pl.LightningDataModule):
         if not good:
             raise UserError(f"{self.source}: no clip can be used: {describe(self.skipped)}. {self._remedy()}")
 
-    def _plain(self, split: str, seed: int = 0) -> ClipWindows:
+    def windows(self, split: str, seed: int = 0) -> ClipWindows:
+        """Windows of a split at its first stride, evenly, with captions embedded; nothing is decoded before it is asked.
+
+        Raises:
+            UserError: no such split, or it has no clip.
+        """
+        self._index()
         if split not in ("train", "test"):
             raise UserError(f"split {split!r} is neither train nor test. Choose one.")
         windows = self.train_set if split == "train" else self.test_set

@@ -1,8 +1,12 @@
-"""The light score a run logs while it trains."""
+"""The light scores a run logs while it trains."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ode_vgan.metrics.evaluate import evaluate_generator
+from ode_vgan.metrics.clipsets import RunSet, Source
+from ode_vgan.metrics.evaluate import evaluate
+from ode_vgan.metrics.features import find_extractor
+from ode_vgan.metrics.protocol import parse_protocol
 
 if TYPE_CHECKING:
     from ode_vgan.data.loader import ClipData
@@ -10,17 +14,24 @@ if TYPE_CHECKING:
 
 
 class TrainingScore:
-    """Frechet distance on hog3d features, with its floor, from few clips: for curves, not for tables.
+    """Numbers under light protocols, each beside its real-vs-real value: for curves, not for tables.
 
     Args:
-        clips: N on each side. split: whose captions and clips. seed: the same clips and latents at every look.
+        protocols: keys, such as fd256_hog3d. split: whose captions and clips. seed: the same clips and latents at
+            every look. every_clips: between two scores; also at the end.
     """
 
-    def __init__(self, clips: int, split: str, seed: int):
-        self.clips, self.split, self.seed = clips, split, seed
+    def __init__(self, protocols: Sequence[str], split: str, seed: int, every_clips: int):
+        self.protocols = [parse_protocol(key) for key in protocols]
+        self.extractors = {name: find_extractor(name) for name in {one.extractor for one in self.protocols}}
+        self.split, self.seed, self.every_clips = split, seed, every_clips
 
     def __call__(self, trained: "Trained", data: "ClipData") -> dict[str, float]:
         """Numbers by name, for a logger."""
-        scores = evaluate_generator(trained.render, data, self.clips, seed=self.seed, split=self.split, controls=())
-        values = {f"score/{name}": score.value for name, score in scores.items()}
-        return values | {f"score/{name}_floor": score.floor for name, score in scores.items()}
+        for extractor in self.extractors.values():
+            extractor.to(next(trained.generator.parameters()).device)
+        source = Source(data.windows(self.split), data.source, self.split)
+        make = {"generator": lambda protocol, other, seed: RunSet(trained, other, seed=seed)}
+        found = evaluate(source, make, self.protocols, self.extractors, seed=self.seed)
+        values = {f"score/{one.name}": one.value for one in found.results}
+        return values | {f"score/{one.name}_real": one.real for one in found.results}

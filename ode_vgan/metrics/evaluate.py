@@ -1,201 +1,242 @@
-"""Score a generator against real clips, with the floor and the controls that make the number readable."""
+"""Judge generated clips against real ones: each number debiased, with interval, real-vs-real value and protocol."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
+from itertools import combinations
+from pathlib import Path
 
 from ode_vgan.errors import UserError
+from ode_vgan.metrics.clipsets import ClipSet, RealSet, Source, SpoiledSet
+from ode_vgan.metrics.collect import Collected, collect
 from ode_vgan.metrics.controls import CONTROLS
 from ode_vgan.metrics.features import DEVIATION_FLOOR, Extractor, standardise
-from ode_vgan.metrics.frechet import frechet_from_features
-from ode_vgan.metrics.hog3d import Hog3d
+from ode_vgan.metrics.measures import compare, measure
+from ode_vgan.metrics.protocol import METRICS, Protocol
 
-if TYPE_CHECKING:
-    from ode_vgan.data.loader import ClipData, RealClips
-
-GROUPS = 10  # of the delete-group jackknife
-STUDENT_T = 1.833  # 95 % point of Student's t with GROUPS - 1 degrees of freedom: a two-sided 90 % interval
-
-Render = Callable[[Tensor, Tensor, int], Tensor]
+Make = Callable[[Protocol, RealSet, int], ClipSet]  # (protocol, captions and times to generate at, seed)
+REAL = "real"  # the subject that stands for other real clips
 
 
 @dataclass(frozen=True)
-class Score:
-    """A Frechet distance and what it has to be read beside, all in the same squared, standardised feature units.
+class Result:
+    """One number and what it has to be read beside, in the same units.
 
     Attributes:
-        name: `fd_` and the extractor's name. Never FVD: the feature net differs.
-        value: generated against real, mean over the repeats.
-        sd: between repeats; None with one.
-        low, high: 90 % interval of one repeat's value by the delete-group jackknife.
-        floor, floor_sd: other real clips, as many, against the same real ones: what a perfect generator gets.
-        controls: real clips spoiled in a known way against the same real ones; empty when not asked for.
-        protocol: all that the number depends on beside the generator.
+        name: the protocol's key, and the part's name after a slash where a metric has several.
+        subject: whose clips are judged.
+        value: plain, as others publish it; the mean over repeats.
+        debiased: what it would be with endless clips, None where it cannot be told from so few.
+        low, high: 90 % interval of the debiased value where there is one, else of the plain one at this N.
+        real: other real clips in the place of the generated ones, as many: the floor of a distance, the ceiling of a
+            share; None where a metric has none.
+        sd, real_sd: between repeats; None with one.
+        better: "lower" or "higher".
+        protocol: all that the number depends on beside the clips judged.
     """
 
     name: str
+    subject: str
     value: float
-    sd: float | None
+    debiased: float | None
     low: float
     high: float
-    floor: float
-    floor_sd: float | None
-    controls: dict[str, float]
+    real: float | None
+    sd: float | None
+    real_sd: float | None
+    better: str
     protocol: dict
 
-    @property
-    def ratio(self) -> float:
-        """Value over floor; 1 is indistinguishable to this extractor at this N."""
-        return self.value / self.floor if self.floor else float("inf")
+    def to_json(self) -> dict:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results of one call; differences between subjects, paired; and who was left out, by set and name."""
+
+    results: list[Result]
+    differences: list[dict]
+    skipped: dict[str, dict[str, str]]
 
     def to_json(self) -> dict:
-        """Plain data, numbers with their protocol."""
-        return asdict(self) | {"ratio": self.ratio}
+        """Plain data."""
+        return asdict(self)
 
 
-def score(
-    real_a: Tensor,
-    real_b: Tensor,
-    fake: Tensor,
-    extractor: Extractor,
-    *,
-    controls: Sequence[str] = tuple(CONTROLS),
-    seed: int = 0,
-    protocol: dict | None = None,
-) -> Score:
-    """Frechet distances of generated and of further real clips to the reference `real_a`.
+def evaluate(
+    source: Source, subjects: Mapping[str, Make], protocols: Sequence[Protocol], extractors: Mapping[str, Extractor], *,
+    seed: int = 0, repeats: int = 1, controls: Sequence[str] = (), cache: Path | None = None,
+    advance: Callable[[int], object] = lambda n: None,
+) -> Evaluation:  # fmt: skip
+    """Results of every subject under every protocol.
 
-    Features are divided by the reference's deviations first, so both sides must have gone through the same decoder,
-    resize and quantisation.
+    Each repeat draws 2N real windows: the first N are the reference; the others give the captions and times to
+    generate at, the real-vs-real value and the controls. All subjects get the same of both, and the same latents.
 
     Args:
-        real_a, real_b, fake: (N, T, H, W, 3) uint8, the same N.
-        controls: names in `ode_vgan.metrics.controls.CONTROLS`, made from real_b.
-        seed: of the controls' draws.
+        extractors: by the protocols' `extractor`.
+        repeats: independent draws, their seeds counted from `seed`.
+        controls: names in `ode_vgan.metrics.controls.CONTROLS`, judged as further subjects.
+        cache: folder for features of real clips.
+        advance: told of each number of clips done, of `work` in all.
 
     Raises:
-        UserError: the sets differ in shape, or have too few clips.
+        UserError: clips that cannot be judged or compared, or a protocol that an extractor cannot serve.
     """
-    _check_sets(real_a, real_b, fake)
-    draw = torch.Generator().manual_seed(seed)
-    sets = {"fake": fake, "floor": real_b} | {name: CONTROLS[name](real_b, draw) for name in controls}
-    reference, *features = standardise(extractor(real_a), *(extractor(clips) for clips in sets.values()))
-    features = dict(zip(sets, features, strict=True))
-    distances = {name: float(frechet_from_features(reference, rows)) for name, rows in features.items()}
-    value, floor = distances.pop("fake"), distances.pop("floor")
-    reach = STUDENT_T * jackknife_error(reference, features["fake"])
-    told = describe_extractor(extractor) | describe_clips(real_a) | {"seed": seed, "repeats": 1} | (protocol or {})
-    return Score(f"fd_{extractor.name}", value, None, value - reach, value + reach, floor, None, distances, told)
+    check(source, protocols, extractors, repeats)
+    makers = dict(subjects) | {name: _spoil(name) for name in controls}
+    rounds: list[list[Result]] = []
+    differences, skipped = [], {}
+    for turn in range(repeats):
+        results: list[Result] = []
+        for group in grouped(protocols):
+            needed = {one.extractor: extractors[one.extractor] for one in group}
+            sets = _collect(source, makers, group[0], needed, seed + turn, cache, advance)
+            skipped |= {name: found.skipped for name, found in sets.items() if found.skipped}
+            for protocol in group:
+                told = describe(source, protocol, extractors[protocol.extractor], sets, seed, repeats)
+                results += _judge(protocol, extractors[protocol.extractor], sets, told)
+                if turn == 0:
+                    differences += _differences(protocol, extractors[protocol.extractor], sets, list(subjects))
+        rounds.append(results)
+    merged = [merge_repeats(same) for same in zip(*rounds, strict=True)]
+    return Evaluation(merged, differences, skipped)
 
 
-def evaluate_generator(
-    render: Render,
-    data: "ClipData",
-    clips: int,
-    *,
-    seed: int = 0,
-    split: str = "train",
-    extractors: Sequence[Extractor] = (Hog3d(),),
-    repeats: int = 1,
-    controls: Sequence[str] = tuple(CONTROLS),
-    chunk: int = 32,
-) -> dict[str, Score]:
-    """Score a generator on a split: it is given the captions and times of one real draw, and judged by another.
-
-    Each repeat draws 2 x `clips` real windows and splits them in the middle: the first half is the reference, the
-    second gives the captions and times to generate at, the floor and the controls.
-
-    Args:
-        render: (embeddings (n, E), times (n, T) seconds, seed) -> (n, T, H, W, 3) uint8; called with n <= chunk.
-        clips: N on each side. repeats: independent draws; their mean is the value.
-
-    Returns:
-        {"fd_hog3d": Score, ...}, one for each extractor.
-    """
-    if clips < 2 * GROUPS or repeats < 1:
-        raise UserError(f"{clips} clips and {repeats} repeats; use {2 * GROUPS} clips or more and 1 repeat or more.")
-    runs: dict[str, list[Score]] = {}
-    for repeat in range(repeats):
-        real = data.real_clips(2 * clips, split=split, seed=seed + repeat)
-        fake = render_chunks(render, real.text[clips:], real.times[clips:], seed=seed + repeat, chunk=chunk)
-        told = describe_data(data, real, split)
-        for extractor in extractors:
-            halves = real.frames[:clips], real.frames[clips:]
-            one = score(*halves, fake, extractor, controls=controls, seed=seed + repeat, protocol=told)
-            runs.setdefault(one.name, []).append(one)
-    return {name: merge_repeats(scores) for name, scores in runs.items()}
+def work(subjects: int, protocols: Sequence[Protocol], repeats: int = 1, controls: int = 0) -> int:
+    """Clips to describe in all, for a progress bar."""
+    return repeats * sum((2 + subjects + controls) * group[0].clips for group in grouped(protocols))
 
 
-def render_chunks(render: Render, text: Tensor, times: Tensor, *, seed: int, chunk: int = 32) -> Tensor:
-    """Render clips a few at a time, each few from a seed of its own."""
-    starts = range(0, len(text), chunk)
-    return torch.cat([render(text[i : i + chunk], times[i : i + chunk], seed * 100_003 + i).cpu() for i in starts])
+def grouped(protocols: Sequence[Protocol]) -> list[list[Protocol]]:
+    """Protocols that judge the same clips, together."""
+    groups: dict[tuple, list[Protocol]] = {}
+    for one in protocols:
+        groups.setdefault((one.clips, one.frames, one.every, one.first), []).append(one)
+    return list(groups.values())
 
 
-def jackknife_error(reference: Tensor, features: Tensor, groups: int = GROUPS) -> float:
-    """Standard error of the distance between two sets of features (N, F), by leaving out one group of each in turn."""
-    member_a, member_b = (torch.arange(len(rows)) % groups for rows in (reference, features))
-    left = [frechet_from_features(reference[member_a != i], features[member_b != i]) for i in range(groups)]
-    return float(torch.stack(left).std(correction=0) * (groups - 1) ** 0.5)
+def check(source: Source, protocols: Sequence[Protocol], extractors: Mapping[str, Extractor], repeats: int) -> None:
+    """Refuse, before any work, what an extractor cannot serve."""
+    if repeats < 1:
+        raise UserError(f"{repeats} repeats; use 1 or more.")
+    for one in protocols:
+        frames, needed = one.frames or source.windows.frames, extractors[one.extractor].min_frames
+        if frames < needed:
+            raise UserError(
+                f"{one.key}: windows of {frames} frames, {one.extractor} needs {needed} or more; "
+                f"use {one.metric}{one.clips}_{max(16, needed)}f."
+            )
 
 
-def merge_repeats(scores: Sequence[Score]) -> Score:
-    """One score from repeats of the same protocol: means, and deviations between repeats."""
-    if len(scores) == 1:
-        return scores[0]
-    first = scores[0]
-    values, floors = [s.value for s in scores], [s.floor for s in scores]
-    value = statistics.fmean(values)
+def merge_repeats(same: Sequence[Result]) -> Result:
+    """One result from repeats of it: means, and deviations between repeats."""
+    if len(same) == 1:
+        return same[0]
+    mean = {name: _mean([getattr(one, name) for one in same]) for name in ("value", "debiased", "low", "high", "real")}
+    reals = [one.real for one in same if one.real is not None]
     return replace(
-        first,
-        value=value,
-        sd=statistics.stdev(values),
-        low=value - statistics.fmean(s.value - s.low for s in scores),
-        high=value + statistics.fmean(s.high - s.value for s in scores),
-        floor=statistics.fmean(floors),
-        floor_sd=statistics.stdev(floors),
-        controls={name: statistics.fmean(s.controls[name] for s in scores) for name in first.controls},
-        protocol=first.protocol | {"repeats": len(scores)},
+        same[0],
+        **mean,
+        sd=statistics.stdev(one.value for one in same),
+        real_sd=statistics.stdev(reals) if reals else None,
     )
 
 
-def describe_extractor(extractor: Extractor) -> dict:
-    """Protocol entries that name an extractor."""
-    return {"extractor": extractor.id, "extractor_sha256": extractor.fingerprint()[:12]}
-
-
-def describe_clips(real: Tensor) -> dict:
-    """Protocol entries that a set of clips (N, T, H, W, 3) states itself."""
-    count, frames, height, width, _ = real.shape
-    size = f"{width}" if width == height else f"{width}x{height}"
-    return {"clips_real": count, "clips_fake": count, "frames": frames, "size_px": size}
-
-
-def describe_data(data: "ClipData", real: "RealClips", split: str) -> dict:
-    """Protocol entries that only the data knows: which clips, at which times, resized how."""
-    gaps = real.times.diff(dim=1)
-    sampling = data.sampling.plain()
+def describe(
+    source: Source, protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected], seed: int, repeats: int
+) -> dict:
+    """All that a number depends on beside the clips judged: of the clips first, then of the extractor."""
+    reference, store = sets["reference"], source.windows.store
+    frames, height, width, _ = reference.shape
+    sampling = source.sampling(protocol)
+    scale = (
+        f"by the reference's deviation, floor {DEVIATION_FLOOR:g} of the largest" if extractor.standardised else "no"
+    )
     return {
-        "source": data.source,
-        "split": split,
-        "captions": len(set(real.captions)),
+        "source": source.name,
+        "split": source.split,
+        "clips_real": len(reference.names),
+        "videos_real": len(set(reference.names)),
+        "clips_fake": min(len(found.names) for found in sets.values()),
+        "frames": frames,
         "stride": sampling.strides[0],
         "loop": sampling.loop,
-        "gap_seconds": round(float(gaps.median()), 4) if gaps.numel() else 0.0,
-        "resize": "centre square, box down, bilinear up",
+        "gap_seconds": reference.gap_seconds,
+        "size_px": f"{width}" if width == height else f"{width}x{height}",
+        "resize": "none" if store.size is None else "centre square, box down, bilinear up",
         "quantised": "uint8, both sides",
-        "covariance": "N - 1",
-        "standardised": f"by the reference's deviation, floor {DEVIATION_FLOOR:g} of the largest",
+        "real_order": "first by name" if protocol.first else "drawn by seed",
+        "seed": seed,
+        "repeats": repeats,
+        "extractor": extractor.id,
+        "extractor_sha256": extractor.fingerprint()[:12],
+        "preprocessing": extractor.preprocessing,
+        "standardised": scale,
+        "covariance": f"N - {protocol.correction}" if protocol.correction else "N",
     }
 
 
-def _check_sets(real_a: Tensor, real_b: Tensor, fake: Tensor) -> None:
-    shapes = [tuple(clips.shape) for clips in (real_a, real_b, fake)]
-    if len(set(shapes)) > 1:
-        raise UserError(f"real {shapes[0]}, real {shapes[1]} and generated {shapes[2]} clips differ; make them equal.")
-    if len(real_a) < 2 * GROUPS:
-        raise UserError(f"{len(real_a)} clips a side; a distance with an interval needs {2 * GROUPS} or more.")
+def _collect(source, makers, protocol, extractors, seed, cache, advance) -> dict[str, Collected]:
+    """Features of the reference, of other real clips, and of each maker's clips."""
+    real = [source.real(protocol, part, seed) for part in (0, 1)]
+    sets = {"reference": collect(real[0], extractors, advance=advance, cache=cache)}
+    sets[REAL] = collect(real[1], extractors, advance=advance, cache=cache)
+    for name, make in makers.items():
+        sets[name] = collect(make(protocol, real[1], seed), extractors, advance=advance)
+        shapes = sets[name].shape, sets["reference"].shape
+        if shapes[0] != shapes[1]:
+            sides = [f"{shape[2]}x{shape[1]}" for shape in shapes]
+            raise UserError(f"{name} has clips of {sides[0]} px, the real ones {sides[1]}; give --size PX for both.")
+    return sets
+
+
+def _scaled(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected]) -> dict:
+    rows = {name: found.rows[protocol.extractor] for name, found in sets.items()}
+    if extractor.standardised and protocol.metric in ("fd", "fid", "kvd", "prdc"):
+        rows = dict(zip(rows, standardise(*rows.values()), strict=True))
+    return rows
+
+
+def _judge(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected], told: dict) -> list[Result]:
+    rows = _scaled(protocol, extractor, sets)
+    reference = rows.pop("reference")
+    metric = METRICS[protocol.metric]
+    text = {name: extractor.encode_text(sets[name].captions) if metric.needs_text else None for name in rows}
+    floor = measure(protocol, reference, rows.pop(REAL), text[REAL])
+    results = []
+    for subject, each in rows.items():
+        for part, found in measure(protocol, reference, each, text[subject]).items():
+            name = protocol.key if part == protocol.metric else f"{protocol.key}/{part}"
+            numbers = (
+                float(found.value),
+                found.debiased,
+                float(found.low),
+                float(found.high),
+                float(floor[part].value),
+            )
+            results.append(Result(name, subject, *numbers, None, None, metric.better, told))
+    return results
+
+
+def _differences(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected], subjects: list[str]) -> list:
+    found = []
+    if len(subjects) > 1:
+        rows = _scaled(protocol, extractor, sets)
+        for a, b in combinations(subjects, 2):
+            if len(rows[a]) != len(rows[b]):
+                continue  # some clip of one could not be used: no longer pairs
+            for part, one in compare(protocol, rows["reference"], rows[a], rows[b]).items():
+                name = protocol.key if part == protocol.metric else f"{protocol.key}/{part}"
+                found.append({"name": name, "a": a, "b": b} | asdict(one))
+    return found
+
+
+def _spoil(name: str) -> Make:
+    return lambda protocol, other, seed: SpoiledSet(other, CONTROLS[name], seed=seed)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return None if any(value is None for value in values) else statistics.fmean(values)

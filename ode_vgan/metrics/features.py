@@ -17,6 +17,14 @@ KNOWN = {  # name -> where its class is; imported only when asked for
     "i3d": "ode_vgan.metrics.i3d:I3d",
     "hog3d": "ode_vgan.metrics.hog3d:Hog3d",
     "colour": "ode_vgan.metrics.colour:ColourLayout",
+    "motion": "ode_vgan.metrics.motion_rows:MotionRows",
+    "effnet": "ode_vgan.metrics.efficientnet:EfficientNetClips",
+    "effnet_frames": "ode_vgan.metrics.efficientnet:EfficientNetFrames",
+    "clip": "ode_vgan.metrics.clip_frames:ClipClips",
+    "clip_frames": "ode_vgan.metrics.clip_frames:ClipFrames",
+    "tv": "ode_vgan.metrics.torchvision_video:TorchvisionVideo",
+    "c3d": "ode_vgan.metrics.c3d:C3d",
+    "vjepa": "ode_vgan.metrics.vjepa:Vjepa",
 }
 
 
@@ -139,7 +147,7 @@ def find_extractor(name: str, path: str | None = None) -> Extractor:
 
 
 def known_distance(extractor: Extractor, expected: float, tolerance: float, frames: int = 4, px: int = 24) -> None:
-    """Check the squared distance between an extractor's rows for two drawn clips: a self test for those without weights.
+    """Check the squared distance between the rows of two drawn clips: a self test for extractors without weights.
 
     The clips: a diagonal grey ramp, and the same ramp moving one pixel a frame with its red doubled.
 

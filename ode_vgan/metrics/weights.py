@@ -43,8 +43,8 @@ class WeightFile:
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise MissingWeights(
-                f"{self.name} needs {self.file} (sha256 {self.sha256[:16] or 'unknown'}, {self.source}, {self.licence}), "
-                f"looked for at {' and '.join(map(str, places))}. {self.get} {self.instead}"
+                f"{self.name} needs {self.file} (sha256 {self.sha256 or 'unknown'}, {self.source}, {self.licence}), "
+                f"not found at {' or '.join(map(str, places))}. {self.get} {self.instead}"
             )
         if self.sha256 and file_sha256(found) != self.sha256:
             raise UserError(f"{found} is not {self.name}'s {self.file}: its sha256 is not {self.sha256}. {self.get}")

@@ -12,7 +12,7 @@ from ode_vgan.errors import UserError
 AXES = ("clips_seen", "clips", "step")  # the first one present is the horizontal axis
 # Panel title, words that a column's name has one of (the first panel to match takes it), logarithmic.
 PANELS = (
-    ("score (lower is better)", ("fd", "score", "floor", "frozen"), True),
+    ("score (lower is better)", ("score",), True),
     ("penalties", ("r1", "r2", "penalty"), True),
     ("losses", ("loss",), False),
     ("critic outputs", ("real", "fake", "logit", "margin", "mismatch", "sign"), False),

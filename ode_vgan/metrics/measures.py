@@ -1,0 +1,85 @@
+"""From features to numbers: what each metric of a protocol computes from the reference's and another set's rows."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor
+
+from ode_vgan.metrics import mmd, motion_rows
+from ode_vgan.metrics.alignment import clipsim, temporal_consistency
+from ode_vgan.metrics.frechet import frechet_from_features
+from ode_vgan.metrics.intervals import Difference, Estimate, estimate, frechet_estimate, paired_difference
+from ode_vgan.metrics.motion import SCALARS
+from ode_vgan.metrics.protocol import Protocol
+from ode_vgan.metrics.quality import inception_score, prdc
+
+PRDC = ("precision", "recall", "density", "coverage")
+FRECHET = ("fvd", "fd", "fid")
+NORMAL_90 = 1.645
+Distance = Callable[[Tensor, Tensor], Tensor | float]
+
+
+def measure(protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | None = None) -> dict[str, Estimate]:
+    """The numbers of one set under a protocol, each with its 90 % interval.
+
+    Args:
+        reference, rows: features of the real reference and of the judged set, (N, F) or (N, T, F).
+        text: (N, E) unit rows of the judged set's captions, for metrics that read them.
+
+    Returns:
+        By the metric's name, or the names of its parts.
+    """
+    if protocol.metric in FRECHET:
+        return {protocol.metric: frechet_estimate(reference, rows, correction=protocol.correction)}
+    if protocol.metric == "clipsim":
+        return {"clipsim": mean_estimate(clipsim(rows, text))}
+    if protocol.metric == "tempcons":
+        return {"tempcons": mean_estimate(temporal_consistency(rows))}
+    return {name: estimate(one, reference, rows, debias=False) for name, one in distances(protocol).items()}
+
+
+def compare(protocol: Protocol, reference: Tensor, rows_a: Tensor, rows_b: Tensor) -> dict[str, Difference]:
+    """A minus B under a protocol, for two sets made from the same latents and captions."""
+    return {name: paired_difference(one, reference, rows_a, rows_b) for name, one in distances(protocol).items()}
+
+
+def distances(protocol: Protocol) -> Mapping[str, Distance]:
+    """The metric's numbers as functions of the reference's and the judged rows; none for those that read text."""
+    flat = _flat_rows
+    known: dict[str, Mapping[str, Distance]] = {
+        **{name: {name: partial(_frechet, correction=protocol.correction)} for name in FRECHET},
+        "kvd": {"kvd": flat(mmd.kvd)},
+        "jedi": {"jedi": flat(mmd.jedi), "jedi_unbiased": flat(mmd.jedi_unbiased)},
+        "cmmd": {"cmmd": flat(mmd.cmmd), "cmmd_unbiased": flat(mmd.cmmd_unbiased)},
+        "prdc": {name: partial(_prdc, name=name) for name in PRDC},
+        "is": {"is": lambda _, rows: inception_score(rows, splits=protocol.splits)[0]},
+        "motion": {name: partial(_motion, name=name) for name in ("fmd_flow", *(f"w1_{one}" for one in SCALARS))}
+        | {"static_share": partial(_motion, name="static_share_fake")},
+        "clipsim": {},
+        "tempcons": {"tempcons": lambda _, rows: temporal_consistency(rows).mean()},
+    }
+    return known[protocol.metric]
+
+
+def mean_estimate(values: Tensor) -> Estimate:
+    """The mean of one number a clip (N,), with its normal interval."""
+    mean = float(values.double().mean())
+    reach = NORMAL_90 * float(values.double().std()) / len(values) ** 0.5
+    return Estimate(mean, None, mean - reach, mean + reach, "plain")
+
+
+def _flat_rows(distance: Distance) -> Distance:
+    """A distance that takes each frame of a clip as a row."""
+    return lambda a, b: distance(a.flatten(0, -2), b.flatten(0, -2))
+
+
+def _frechet(a: Tensor, b: Tensor, correction: int) -> Tensor:
+    return frechet_from_features(a.flatten(0, -2), b.flatten(0, -2), correction=correction)
+
+
+def _prdc(a: Tensor, b: Tensor, name: str) -> float:
+    return prdc(a, b)[name]
+
+
+def _motion(a: Tensor, b: Tensor, name: str) -> float:
+    return motion_rows.distances(a, b)[name]

@@ -1,0 +1,158 @@
+"""Protocols by key: what is measured on how many clips of how many frames, and whose published number it is like."""
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+
+from ode_vgan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A kind of number: its default extractor, and in which direction it is better."""
+
+    extractor: str
+    better: str = "lower"
+    needs_text: bool = False
+    says: str = ""
+
+
+METRICS = {
+    "fvd": Metric("i3d", says="Fréchet distance on I3D's 400 logits"),
+    "fd": Metric("hog3d", says="Fréchet distance on any extractor, standardised by the real clips"),
+    "fid": Metric("effnet_frames", says="Fréchet distance over single frames; not Inception's FID"),
+    "kvd": Metric("i3d", says="unbiased kernel distance, polynomial of degree 3"),
+    "prdc": Metric("i3d", "higher", says="precision, recall, density and coverage, k = 5"),
+    "is": Metric("c3d:classes", "higher", says="Inception Score of C3D's class probabilities"),
+    "clipsim": Metric("clip_frames", "higher", True, says="100 x cosine of caption and frames, mean over frames"),
+    "tempcons": Metric("clip_frames", "higher", says="cosine of consecutive frames' CLIP embeddings"),
+    "motion": Metric("motion", says="distances of flow histograms and of motion scalars"),
+    "jedi": Metric("vjepa", says="100 x polynomial kernel distance of degree 2 on V-JEPA features; also unbiased"),
+    "cmmd": Metric("clip_frames:ViT-L-14-336", says="1000 x Gaussian kernel distance on CLIP frames; also unbiased"),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one number is made.
+
+    Attributes:
+        key: the name in tables and logs.
+        metric: a key of METRICS. extractor: as `find_extractor` takes it.
+        clips: N on each side. frames: T; None is the window of the run or data set.
+        every: source frames from one frame to the next, times the data's own stride.
+        correction: covariances are over N - correction.
+        first: real clips are the first N by name, instead of N drawn by seed.
+        splits: of the Inception Score.
+        like: whose published protocol it reproduces. differs: in what it still differs from it.
+    """
+
+    key: str
+    metric: str
+    extractor: str
+    clips: int
+    frames: int | None = None
+    every: int = 1
+    correction: int = 1
+    first: bool = False
+    splits: int = 1
+    like: str = ""
+    differs: str = ""
+
+
+FVD_STYLES = {  # suffix of an fvd key -> what changes
+    "": {
+        "extractor": "i3d:half_pixel",
+        "correction": 0,
+        "like": "StyleGAN-V, Long Video GAN",
+        "differs": "real clips are drawn by seed, not the first N by name; our conversion of the TF-Hub weights",
+    },
+    "first": {
+        "extractor": "i3d:half_pixel",
+        "correction": 0,
+        "first": True,
+        "like": "StyleGAN-V as released (real clips are the first N by name)",
+        "differs": "the offset of each window is seeded; our conversion of the TF-Hub weights",
+    },
+    "google": {
+        "extractor": "i3d",
+        "like": "Unterthiner et al. (2018), the reference code",
+        "differs": "float64 instead of float32 covariances",
+    },
+    "tats": {
+        "extractor": "i3d:half_pixel",
+        "like": "TATS",
+        "differs": "float64 and exact, where theirs is 0.2 % high (float32 SVD)",
+    },
+    "videogpt": {
+        "extractor": "i3d:centre_crop",
+        "like": "VideoGPT, the BAIR protocol",
+        "differs": "float64 and exact, where theirs is 0.2 % high (float32 SVD); use --repeats for its trials",
+    },
+}
+PUBLISHED = {
+    "fvd256_16f": "fvd256_16f_videogpt",
+    "isv2048_ucf": "is2048_16f",
+    "isv10k_ucf": "is10000_16f",
+}
+KEY = re.compile(
+    r"(?P<metric>[a-z]+?)(?P<clips>\d+)(?:_(?P<frames>\d+)f)?(?:_subsample(?P<every>\d+)f)?(?:_(?P<suffix>[A-Za-z0-9_:./-]+))?"
+)
+
+
+def parse_protocol(key: str) -> Protocol:
+    """The protocol of a key: METRIC N [_ T f] [_subsample K f] [_EXTRACTOR], as in fvd2048_16f or fd512_hog3d.
+
+    With `_subsampleKf` the window spans T source frames, of which every K-th is taken.
+
+    Raises:
+        UserError: no such metric, style, or numbers that make no window.
+    """
+    parts = KEY.fullmatch(PUBLISHED.get(key, key))
+    if not parts or parts["metric"] not in METRICS:
+        word = re.match(r"[a-z]*", key)[0]
+        near = difflib.get_close_matches(word, METRICS, 1)
+        hint = f"did you mean {near[0]}...?" if near else f"metrics are {', '.join(METRICS)}."
+        raise UserError(f"protocol {key!r} is not METRIC N _ T f, such as fvd2048_16f; {hint}")
+    metric, clips = parts["metric"], int(parts["clips"])
+    frames, every = (int(parts[name]) if parts[name] else None for name in ("frames", "every"))
+    if every is not None:
+        if frames is None or every < 1 or frames // every < 1:
+            raise UserError(
+                f"protocol {key!r}: every {every}th of {frames} frames makes no window; use _128f_subsample8f."
+            )
+        frames = frames // every
+    if clips < 20 or frames == 0:
+        raise UserError(
+            f"protocol {key!r}: {clips} clips of {frames} frames; use 20 clips or more and 1 frame or more."
+        )
+    protocol = Protocol(key, metric, METRICS[metric].extractor, clips, frames, every or 1)
+    if key == "isv10k_ucf":
+        protocol = replace(protocol, splits=10)
+    return _styled(protocol, parts["suffix"] or "")
+
+
+def parse_protocols(keys: str) -> list[Protocol]:
+    """Protocols of keys with commas between them, each once."""
+    names = [key.strip() for key in keys.split(",") if key.strip()]
+    if not names:
+        raise UserError("no protocol named; try --protocol fd512_hog3d or fvd2048_16f.")
+    return [parse_protocol(key) for key in dict.fromkeys(names)]
+
+
+def _styled(protocol: Protocol, suffix: str) -> Protocol:
+    if protocol.metric == "fvd":
+        if suffix not in FVD_STYLES:
+            styles = ", ".join(filter(None, FVD_STYLES))
+            raise UserError(f"protocol {protocol.key!r}: FVD has no style {suffix!r}; there are {styles}, or none.")
+        return replace(protocol, **FVD_STYLES[suffix])
+    if protocol.metric == "kvd" and not suffix:
+        suffix = "i3d:half_pixel"
+    like = {
+        "kvd": ("TATS", "all clips in one block, not subsets"),
+        "is": ("TGAN-v2, StyleGAN-V", "frames are resized by torch, not chainer or cv2"),
+        "jedi": ("JEDi (Luo et al., 2024)", ""),
+        "cmmd": ("CMMD (Jayasumana et al., 2024)", "on frames of clips"),
+        "prdc": ("Naeem et al. (2020)", "on video features"),
+    }.get(protocol.metric, ("", ""))
+    return replace(protocol, extractor=suffix or protocol.extractor, like=like[0], differs=like[1])
