@@ -67,15 +67,23 @@ def test_asked_for_nothing_it_lists_the_verbs(capsys):
     ("arguments", "told"),
     [
         (["smaple"], "no verb 'smaple'; did you mean sample?"),
-        (["xyzzy"], "there are data, sample, evaluate, bench."),
+        (["xyzzy"], "there are data, weights, sample, evaluate, continuous, bench."),
         (["sample", "nowhere", "--text", "x"], "nowhere does not exist"),
         (["sample", "nowhere"], "--text"),
         (["sample", "nowhere", "--text", "x", "--fps", "many"], "invalid float value: 'many'"),
         (["sample", "nowhere", "--text", "x", "--count", "0"], "--count 0"),
         (["sample", "nowhere", "--text", "x", "--times", "0,1", "--fps", "3"], "leave out --fps"),
         (["sample", "nowhere", "--text", "x", "--times", "0,0.2,0.1"], "times[1]=0.2 s >= times[2]=0.1 s"),
-        (["evaluate", "nowhere", "--split", "all"], "invalid choice: 'all'"),
+        (["evaluate", "nowhere", "--split", "some"], "invalid choice: 'some'"),
         (["evaluate", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "nowhere", "--real", "emoji"], "nowhere does not exist"),
+        (["evaluate", "data/emoji", "--protocol", "fvd"], "fvd2048_16f"),
+        (["evaluate", "data/emoji"], "--real is missing"),
+        (["evaluate", "data/emoji", "--real", "emoji", "--protocol", "fvd20_8f"], "i3d"),
+        (["evaluate", "data/emoji", "--real", "emoji", "--untrained"], "--untrained needs a run"),
+        (["evaluate", "data/emoji", "--real", "emoji", "--weights", "i3d"], "EXTRACTOR=FILE"),
+        (["evaluate", "data/emoji", "--real", "emoji", "--weights", "i3d=x"], "the protocols use colour, hog3d"),
+        (["evaluate", "data/emoji", "--real", "emoji", "--clips", "999"], "data/emoji has 732 clips, 999 are needed"),
     ],
 )
 def test_a_users_error_is_one_line_and_exit_code_2(arguments, told, capsys):
@@ -145,20 +153,40 @@ def test_what_cannot_be_sampled_leaves_nothing_behind(run, tmp_path, capsys, arg
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluate_prints_the_floor_and_the_controls_and_keeps_the_protocol(run, capsys):
-    assert main(["evaluate", str(run), "--clips", "20", "--repeats", "2"]) == 0
+def test_evaluate_prints_every_number_with_its_interval_and_keeps_the_protocol(run, capsys):
+    asked = ["--clips", "20", "--repeats", "2", "--controls", "--untrained", "--split", "test"]
+    assert main(["evaluate", str(run), *asked]) == 0
     out = capsys.readouterr().out
-    assert "not FVD" in out and "Not comparable across tables: they differ in split" in out
-    for line in ("generator  ", "generator before training", "real, held on one", "real, frames sh", "floor: other"):
-        assert out.count(f"\n| {line}") == 2, line
+    assert "Only fvd is FVD" in out and "split: test" in out and "hog3d_v1" in out
+    for line in (f"{run}, 1,234 clips", "before training", "real, held on one", "real, frames sh"):
+        assert out.count(f"| {line}") >= 2, line
     found = json.loads((run / "evaluation.json").read_text())
-    assert found["clips_seen"] == 1234 and found["splits"].keys() == {"train", "test"}
-    score = found["splits"]["test"]["generator"]["fd_hog3d"]
-    assert (
-        score["protocol"]["split"] == "test"
-        and score["value"] > 0
-        and score["controls"].keys() == {"frozen", "shuffled"}
-    )
+    assert found["clips_seen"] == {str(run): 1234}
+    results = {(one["name"], one["subject"]): one for one in found["results"]}
+    one = results["fd20_hog3d", str(run)]
+    assert one["protocol"]["split"] == "test" and one["value"] > 0 and one["low"] < one["high"]
+    assert {subject for _, subject in results} == {str(run), "before training", "frozen", "shuffled"}
+
+
+def test_evaluate_compares_two_plain_folders_and_a_run(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clips = str(run.parent / "clips")
+    draw = np.random.default_rng(1)
+    for i in range(21):
+        for name, top in (("dark", 90), ("bright", 256)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            frames = draw.integers(0, top, (4, PX, PX, 3), dtype=np.uint8)
+            encode_clip(tmp_path / name / f"{i}.mp4", frames, 24.0, crf=30, options={"preset": "ultrafast"})
+    (tmp_path / "dark" / "3.mp4").write_bytes(b"no video")
+    asked = ["--real", clips, "--split", "all", "--protocol", "fd21_3f_colour,kvd21_3f_hog3d"]
+    assert main(["evaluate", "bright", "dark", *asked]) == 0
+    out = capsys.readouterr().out
+    assert "dark: 1 skipped (3: " in out
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    values = {(one["name"], one["subject"]): one["value"] for one in found["results"]}
+    assert values["fd21_3f_colour", "bright"] < values["fd21_3f_colour", "dark"]
+    assert main(["evaluate", str(run), "bright", "--protocol", "fd20_colour", "--json", "both.json"]) == 0
+    assert json.loads((tmp_path / "both.json").read_text())["differences"][0]["a"] == str(run)
 
 
 def test_times_are_read_or_refused_in_one_line():

@@ -10,14 +10,14 @@ from ode_vgan.metrics.protocol import FVD_STYLES, METRICS, PUBLISHED, parse_prot
         ("fvd2048_16f", ("fvd", "i3d:half_pixel", 2048, 16, 1, 0)),
         ("fvd2048_128f", ("fvd", "i3d:half_pixel", 2048, 128, 1, 0)),
         ("fvd2048_128f_subsample8f", ("fvd", "i3d:half_pixel", 2048, 16, 8, 0)),
-        ("fvd256_16f", ("fvd", "i3d:centre_crop", 256, 16, 1, 1)),
+        ("fvd256_16f", ("fvd", "i3d:videogpt", 256, 16, 1, 1)),
         ("fvd512_16f_google", ("fvd", "i3d", 512, 16, 1, 1)),
         ("kvd2048_16f", ("kvd", "i3d:half_pixel", 2048, 16, 1, 1)),
         ("fd512_hog3d", ("fd", "hog3d", 512, None, 1, 1)),
         ("fd512_8f_effnet", ("fd", "effnet", 512, 8, 1, 1)),
         ("fd64_16f_tv:r3d_18", ("fd", "tv:r3d_18", 64, 16, 1, 1)),
         ("clipsim128_16f_clip_frames:ViT-L-14", ("clipsim", "clip_frames:ViT-L-14", 128, 16, 1, 1)),
-        ("isv2048_ucf", ("is", "c3d:classes", 2048, 16, 1, 1)),
+        ("isv2048_ucf", ("is", "c3d", 2048, 16, 1, 1)),
     ],
 )
 def test_a_key_says_the_whole_protocol(key, expected):

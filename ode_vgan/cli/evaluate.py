@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None and args.json.is_dir():
         raise UserError(f"--json {args.json} is a folder; name a file.")
     protocols = parse_protocols(args.protocol or ",".join(key.format(args.clips) for key in QUICK))
+    extractors = find_extractors([one.extractor for one in protocols], args.weights, args.device)
     runs = {path: load(path, device=args.device) for path in args.subjects if is_run(path)}
     source = run_source(runs, args) if runs else folder_source(args)
     subjects = {path: maker(path, runs.get(path), source) for path in args.subjects}
     if args.untrained:
         subjects |= untrained_maker(runs, args.seed)
-    extractors = find_extractors([one.extractor for one in protocols], args.weights, args.device)
     controls = tuple(LABELS) if args.controls else ()
     with tqdm(total=work(len(subjects), protocols, args.repeats, len(controls)), unit="clip", disable=None) as bar:
         found = evaluate(
@@ -165,7 +165,9 @@ def report(found, seen: dict[str, int]) -> str:
     from ode_vgan.data.store import describe
     from ode_vgan.report.table import results_table
 
-    parts = [results_table(rows(found.results, seen))]
+    parts = [
+        f"Only fvd is FVD; lower is better unless a row says higher.\n\n{results_table(rows(found.results, seen))}"
+    ]
     if found.differences:
         parts.append("Differences, A minus B, paired on the same latents and real clips:\n\n" + differences(found))
     parts += [f"{name}: {describe(reasons)}\n" for name, reasons in found.skipped.items()]

@@ -10,8 +10,10 @@ from ode_vgan.errors import UserError
 
 VERBS = {
     "data": "build, describe and check sets of clips",
+    "weights": "list and fetch the weights that metrics need",
     "sample": "make clips from words with a trained run",
-    "evaluate": "score a trained run against real clips",
+    "evaluate": "score runs or folders of videos against real clips",
+    "continuous": "measure a run at times it was not trained on",
     "bench": "measure training steps and sampling of the temporal models",
 }
 

@@ -182,10 +182,11 @@ def describe(
 def _collect(source, makers, protocol, extractors, seed, cache, advance) -> dict[str, Collected]:
     """Features of the reference, of other real clips, and of each maker's clips."""
     real = [source.real(protocol, part, seed) for part in (0, 1)]
+    made = {name: make(protocol, real[1], seed) for name, make in makers.items()}  # refuses before any work
     sets = {"reference": collect(real[0], extractors, advance=advance, cache=cache)}
     sets[REAL] = collect(real[1], extractors, advance=advance, cache=cache)
-    for name, make in makers.items():
-        sets[name] = collect(make(protocol, real[1], seed), extractors, advance=advance)
+    for name, clips in made.items():
+        sets[name] = collect(clips, extractors, advance=advance)
         shapes = sets[name].shape, sets["reference"].shape
         if shapes[0] != shapes[1]:
             sides = [f"{shape[2]}x{shape[1]}" for shape in shapes]
@@ -195,6 +196,8 @@ def _collect(source, makers, protocol, extractors, seed, cache, advance) -> dict
 
 def _scaled(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected]) -> dict:
     rows = {name: found.rows[protocol.extractor] for name, found in sets.items()}
+    if protocol.metric == "is":
+        rows = {name: extractor.classify(each) for name, each in rows.items()}
     if extractor.standardised and protocol.metric in ("fd", "fid", "kvd", "prdc"):
         rows = dict(zip(rows, standardise(*rows.values()), strict=True))
     return rows

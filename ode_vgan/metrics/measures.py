@@ -23,7 +23,8 @@ def measure(protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | 
     """The numbers of one set under a protocol, each with its 90 % interval.
 
     Args:
-        reference, rows: features of the real reference and of the judged set, (N, F) or (N, T, F).
+        reference, rows: features of the real reference and of the judged set, (N, F) or (N, T, F); class
+            probabilities (N, K) for the Inception Score.
         text: (N, E) unit rows of the judged set's captions, for metrics that read them.
 
     Returns:
@@ -45,16 +46,15 @@ def compare(protocol: Protocol, reference: Tensor, rows_a: Tensor, rows_b: Tenso
 
 def distances(protocol: Protocol) -> Mapping[str, Distance]:
     """The metric's numbers as functions of the reference's and the judged rows; none for those that read text."""
-    flat = _flat_rows
     known: dict[str, Mapping[str, Distance]] = {
-        **{name: {name: partial(_frechet, correction=protocol.correction)} for name in FRECHET},
-        "kvd": {"kvd": flat(mmd.kvd)},
-        "jedi": {"jedi": flat(mmd.jedi), "jedi_unbiased": flat(mmd.jedi_unbiased)},
-        "cmmd": {"cmmd": flat(mmd.cmmd), "cmmd_unbiased": flat(mmd.cmmd_unbiased)},
+        **{name: {name: partial(frechet_from_features, correction=protocol.correction)} for name in FRECHET},
+        "kvd": {"kvd": mmd.kvd},
+        "jedi": {"jedi": mmd.jedi, "jedi_unbiased": mmd.jedi_unbiased},
+        "cmmd": {"cmmd": mmd.cmmd, "cmmd_unbiased": mmd.cmmd_unbiased},
         "prdc": {name: partial(_prdc, name=name) for name in PRDC},
         "is": {"is": lambda _, rows: inception_score(rows, splits=protocol.splits)[0]},
         "motion": {name: partial(_motion, name=name) for name in ("fmd_flow", *(f"w1_{one}" for one in SCALARS))}
-        | {"static_share": partial(_motion, name="static_share_fake")},
+        | {"static_gap": _static_gap},
         "clipsim": {},
         "tempcons": {"tempcons": lambda _, rows: temporal_consistency(rows).mean()},
     }
@@ -68,17 +68,14 @@ def mean_estimate(values: Tensor) -> Estimate:
     return Estimate(mean, None, mean - reach, mean + reach, "plain")
 
 
-def _flat_rows(distance: Distance) -> Distance:
-    """A distance that takes each frame of a clip as a row."""
-    return lambda a, b: distance(a.flatten(0, -2), b.flatten(0, -2))
-
-
-def _frechet(a: Tensor, b: Tensor, correction: int) -> Tensor:
-    return frechet_from_features(a.flatten(0, -2), b.flatten(0, -2), correction=correction)
-
-
 def _prdc(a: Tensor, b: Tensor, name: str) -> float:
     return prdc(a, b)[name]
+
+
+def _static_gap(a: Tensor, b: Tensor) -> float:
+    """Difference of the shares of static clips."""
+    found = motion_rows.distances(a, b)
+    return abs(found["static_share_real"] - found["static_share_fake"])
 
 
 def _motion(a: Tensor, b: Tensor, name: str) -> float:

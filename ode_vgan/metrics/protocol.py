@@ -23,7 +23,7 @@ METRICS = {
     "fid": Metric("effnet_frames", says="Fréchet distance over single frames; not Inception's FID"),
     "kvd": Metric("i3d", says="unbiased kernel distance, polynomial of degree 3"),
     "prdc": Metric("i3d", "higher", says="precision, recall, density and coverage, k = 5"),
-    "is": Metric("c3d:classes", "higher", says="Inception Score of C3D's class probabilities"),
+    "is": Metric("c3d", "higher", says="Inception Score of C3D's class probabilities"),
     "clipsim": Metric("clip_frames", "higher", True, says="100 x cosine of caption and frames, mean over frames"),
     "tempcons": Metric("clip_frames", "higher", says="cosine of consecutive frames' CLIP embeddings"),
     "motion": Metric("motion", says="distances of flow histograms and of motion scalars"),
@@ -80,12 +80,12 @@ FVD_STYLES = {  # suffix of an fvd key -> what changes
         "differs": "float64 instead of float32 covariances",
     },
     "tats": {
-        "extractor": "i3d:half_pixel",
+        "extractor": "i3d:tats",
         "like": "TATS",
         "differs": "float64 and exact, where theirs is 0.2 % high (float32 SVD)",
     },
     "videogpt": {
-        "extractor": "i3d:centre_crop",
+        "extractor": "i3d:videogpt",
         "like": "VideoGPT, the BAIR protocol",
         "differs": "float64 and exact, where theirs is 0.2 % high (float32 SVD); use --repeats for its trials",
     },
