@@ -42,10 +42,7 @@ class OpenClipEmbedder(Embedder):
         batch: int = 64,
         device: str = "cpu",
     ):
-        names = open_clip().list_models()
-        if model not in names:
-            close = ", ".join(difflib.get_close_matches(model, names, n=4, cutoff=0.4)) or "ViT-B-32"
-            raise UserError(f"OpenCLIP has no model {model!r} among {len(names)}. Close names: {close}.")
+        check_model(model)
         if checkpoint is not None and not Path(checkpoint).is_file():
             raise UserError(f"embed.checkpoint={checkpoint} is not a file. Give the path of {model}'s weights.")
         tags = open_clip().list_pretrained_tags_by_model(model)
@@ -107,15 +104,19 @@ class OpenClipEmbedder(Embedder):
             rows[start : start + self.batch] = self.model.encode_text(tokens, normalize=True).float().cpu()
         return rows
 
-    @torch.inference_mode()
     def encode_frames(self, clips: np.ndarray) -> Tensor:
+        return normalize(self.encode_each_frame(clips).mean(1), dim=-1)
+
+    @torch.inference_mode()
+    def encode_each_frame(self, clips: np.ndarray | Tensor) -> Tensor:
+        """(N, T, E) float32 rows of unit length, on the CPU, from (N, T, H, W, 3) uint8 clips."""
         count, frames = clips.shape[:2]
-        flat = torch.from_numpy(np.ascontiguousarray(clips)).flatten(0, 1)
+        flat = torch.as_tensor(clips if isinstance(clips, Tensor) else np.ascontiguousarray(clips)).flatten(0, 1)
         rows = torch.zeros(len(flat), self.dim)
         for start in range(0, len(flat), self.batch):
             images = self._prepare(flat[start : start + self.batch].to(self.device))
             rows[start : start + self.batch] = self.model.encode_image(images, normalize=True).float().cpu()
-        return normalize(rows.unflatten(0, (count, frames)).mean(1), dim=-1)
+        return rows.unflatten(0, (count, frames))
 
     def _prepare(self, images: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 to the model's input: resized and cropped to a square, standardised per colour."""
@@ -130,6 +131,18 @@ class OpenClipEmbedder(Embedder):
         x = interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)  # as an 8-bit image
         mean, std = (x.new_tensor(settings[name]).view(3, 1, 1) for name in ("mean", "std"))
         return (x / 255 - mean) / std
+
+
+def check_model(name: str) -> None:
+    """Refuse a name that is not one of OpenCLIP's models, with those close to it.
+
+    Raises:
+        UserError: it has no such model, or is not installed.
+    """
+    names = open_clip().list_models()
+    if name not in names:
+        close = ", ".join(difflib.get_close_matches(name, names, n=4, cutoff=0.4)) or "ViT-B-32"
+        raise UserError(f"OpenCLIP has no model {name!r} among {len(names)}. Close names: {close}.")
 
 
 def open_clip():
