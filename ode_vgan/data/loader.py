@@ -230,7 +230,7 @@ class ClipData(pl.LightningDataModule):
             raise UserError(f"{self.source}: no clip can be used: {describe(self.skipped)}. {self._remedy()}")
 
     def windows(self, split: str, seed: int = 0) -> ClipWindows:
-        """Windows of a split at its first stride, evenly, with captions embedded; nothing is decoded before it is asked.
+        """Windows of a split at its first stride, evenly, with captions embedded; decoded when asked for.
 
         Raises:
             UserError: no such split, or it has no clip.

@@ -41,7 +41,11 @@ def measure(protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | 
 
 def compare(protocol: Protocol, reference: Tensor, rows_a: Tensor, rows_b: Tensor) -> dict[str, Difference]:
     """A minus B under a protocol, for two sets made from the same latents and captions."""
-    return {name: paired_difference(one, reference, rows_a, rows_b) for name, one in distances(protocol).items()}
+    debias = protocol.metric in FRECHET
+    return {
+        name: paired_difference(one, reference, rows_a, rows_b, debias=debias)
+        for name, one in distances(protocol).items()
+    }
 
 
 def distances(protocol: Protocol) -> Mapping[str, Distance]:
