@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
 
+    from ode_vgan.metrics.during import TrainingScore
+
 CONF = Path(__file__).parent / "conf"
 FAILED: list[Path] = []  # points of this sweep that could not run
 NOISE = (  # of Lightning's warnings, what does not hold here
@@ -72,8 +74,11 @@ def run(cfg: DictConfig, folder: Path) -> None:
     pl.seed_everything(config["seed"], verbose=False)
     module = build(config["model"], trusted=("",))
     module.config = config
+    score = build(config["metrics"], trusted=("",)) or None
+    if score is not None:
+        score.check(config["data"]["frames"])
     remember(folder, config)
-    trainer = make_trainer(config, folder)
+    trainer = make_trainer(config, folder, score)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
     finally:
@@ -83,7 +88,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     conclude(trainer, module, data, folder)
 
 
-def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
+def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
     """The Lightning trainer of a run, with its loggers and callbacks."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
@@ -94,7 +99,6 @@ def make_trainer(config: dict, folder: Path) -> "pl.Trainer":
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
-    score = build(config["metrics"], trusted=("",)) or None
     checkpoints = ModelCheckpoint(
         dirpath=folder / CHECKPOINT.parent,
         filename=CHECKPOINT.stem,

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from ode_vgan.build import build, find_target
 from ode_vgan.embed.none import NoEmbedder
+from ode_vgan.metrics.weights import MissingWeights
 
 CONF = Path(__file__).parent.parent / "conf"
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
@@ -35,7 +36,12 @@ def test_every_choice_of_every_group_builds(group, choice, tmp_path):
     elif (group, choice) == ("embed", "openclip"):
         pytest.importorskip("open_clip")
         find_target(made["embed"]["_target_"])
-    elif group in ("embed", "metrics"):
+    elif group == "metrics":
+        try:
+            build(made[group])
+        except MissingWeights as missing:  # told before the training starts, with what to do
+            assert "ode-vgan weights" in str(missing)
+    elif group == "embed":
         build(made[group])
     else:
         build(made["model"])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ode_vgan.metrics.clipsets import RunSet, Source
-from ode_vgan.metrics.evaluate import evaluate
+from ode_vgan.metrics.evaluate import check_frames, evaluate
 from ode_vgan.metrics.features import find_extractor
 from ode_vgan.metrics.protocol import parse_protocol
 
@@ -25,6 +25,15 @@ class TrainingScore:
         self.protocols = [parse_protocol(key) for key in protocols]
         self.extractors = {name: find_extractor(name) for name in {one.extractor for one in self.protocols}}
         self.split, self.seed, self.every_clips = split, seed, every_clips
+
+    def check(self, frames: int) -> None:
+        """Refuse windows that an extractor cannot describe, before any training.
+
+        Raises:
+            UserError: naming the protocol and what it needs.
+        """
+        for one in self.protocols:
+            check_frames(one, one.frames or frames, self.extractors[one.extractor])
 
     def __call__(self, trained: "Trained", data: "ClipData") -> dict[str, float]:
         """Numbers by name, for a logger."""

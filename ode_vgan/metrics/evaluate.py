@@ -123,12 +123,20 @@ def check(source: Source, protocols: Sequence[Protocol], extractors: Mapping[str
     if repeats < 1:
         raise UserError(f"{repeats} repeats; use 1 or more.")
     for one in protocols:
-        frames, needed = one.frames or source.windows.frames, extractors[one.extractor].min_frames
-        if frames < needed:
-            raise UserError(
-                f"{one.key}: windows of {frames} frames, {one.extractor} needs {needed} or more; "
-                f"use {one.metric}{one.clips}_{max(16, needed)}f."
-            )
+        check_frames(one, one.frames or source.windows.frames, extractors[one.extractor])
+
+
+def check_frames(protocol: Protocol, frames: int, extractor: Extractor) -> None:
+    """Refuse windows too short for an extractor.
+
+    Raises:
+        UserError: naming the protocol and one that would do.
+    """
+    if frames < extractor.min_frames:
+        raise UserError(
+            f"{protocol.key}: windows of {frames} frames, {protocol.extractor} needs {extractor.min_frames} or more; "
+            f"use {protocol.metric}{protocol.clips}_{max(16, extractor.min_frames)}f, or longer windows."
+        )
 
 
 def merge_repeats(same: Sequence[Result]) -> Result:
