@@ -45,7 +45,7 @@ class Made(ClipSet):
             yield Batch(self.all[part], times[part], names, [""] * count, None)
 
 
-def discs(count: int, sampling: Sampling | None = None) -> Source:
+def discs(count: int) -> Source:
     """A source of real clips: discs."""
     entries = [Entry(f"disc {i}", "a disc", {}, Bytes(Path())) for i in range(count)]
     store = ClipStore(entries, PX)
@@ -65,10 +65,10 @@ def blank(protocol, other, seed):
     return Made(torch.full((protocol.clips, FRAMES, PX, PX, 3), 128, dtype=torch.uint8))
 
 
-def judged(keys, subjects, **options):
+def judged(keys, subjects, videos=2 * CLIPS, **options):
     protocols = parse_protocols(keys)
     extractors = {one.extractor: find_extractor(one.extractor) for one in protocols}
-    return evaluate(discs(2 * CLIPS), subjects, protocols, extractors, **options)
+    return evaluate(discs(videos), subjects, protocols, extractors, **options)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,12 @@ def test_subjects_are_compared_in_pairs_with_a_sign(found):
 def test_the_same_call_gives_the_same_numbers_and_another_seed_others():
     one, again, other = (judged("fd40_hog3d", {"still": still}, seed=seed).results[0] for seed in (0, 0, 5))
     assert one == again and one.value != other.value
+
+
+def test_windows_that_share_videos_are_counted_and_nothing_is_debiased():
+    apart, shared = (judged("fd80_colour", {"still": still}, videos=videos).results[0] for videos in (160, 150))
+    assert apart.protocol["windows_sharing_videos"] == 0 and apart.debiased is not None
+    assert shared.protocol["windows_sharing_videos"] == 10 and shared.debiased is None
 
 
 def test_all_subjects_judge_the_same_clips_and_the_work_is_told_ahead():

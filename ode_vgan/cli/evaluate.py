@@ -8,7 +8,7 @@ from ode_vgan.errors import UserError
 LABELS = {"frozen": "real, held on one frame", "shuffled": "real, frames shuffled"}
 QUICK = ("fd{}_hog3d", "fd{}_colour")
 CLIP_KEYS = (
-    "source", "split", "clips_real", "videos_real", "clips_fake", "frames", "stride", "loop", "gap_seconds", "size_px",
+    "source", "split", "clips_real", "videos_real", "windows_sharing_videos", "clips_fake", "frames", "stride", "loop", "gap_seconds", "size_px",
     "resize", "quantised", "real_order", "seed", "repeats",
 )  # fmt: skip
 
@@ -169,7 +169,10 @@ def report(found, seen: dict[str, int]) -> str:
         f"Only fvd is FVD; lower is better unless a row says higher.\n\n{results_table(rows(found.results, seen))}"
     ]
     if found.differences:
-        parts.append("Differences, A minus B, paired on the same latents and real clips:\n\n" + differences(found))
+        parts.append(
+            "Differences, A minus B, paired on the same latents and real clips of the first draw:\n\n"
+            + differences(found)
+        )
     parts += [f"{name}: {describe(reasons)}\n" for name, reasons in found.skipped.items()]
     return "\n".join(parts)
 

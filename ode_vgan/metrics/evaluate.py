@@ -168,6 +168,7 @@ def describe(
         "split": source.split,
         "clips_real": len(reference.names),
         "videos_real": len(set(reference.names)),
+        "windows_sharing_videos": videos_shared(sets),
         "clips_fake": min(len(found.names) for found in sets.values()),
         "frames": frames,
         "stride": sampling.strides[0],
@@ -185,6 +186,15 @@ def describe(
         "standardised": scale,
         "covariance": f"N - {protocol.correction}" if protocol.correction else "N",
     }
+
+
+def videos_shared(sets: Mapping[str, Collected]) -> int:
+    """How many real windows, of reference and further clips, are of a video that already gave one.
+
+    Such windows are no independent draws: bias is then not what the formulas take away, so nothing is debiased.
+    """
+    names = sets["reference"].names + sets[REAL].names
+    return len(names) - len(set(names))
 
 
 def _collect(source, makers, protocol, extractors, seed, cache, advance) -> dict[str, Collected]:
@@ -216,10 +226,11 @@ def _judge(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collecte
     reference = rows.pop("reference")
     metric = METRICS[protocol.metric]
     text = {name: extractor.encode_text(sets[name].captions) if metric.needs_text else None for name in rows}
-    floor = measure(protocol, reference, rows.pop(REAL), text[REAL])
+    apart = videos_shared(sets) == 0
+    floor = measure(protocol, reference, rows.pop(REAL), text[REAL], debias=apart)
     results = []
     for subject, each in rows.items():
-        for part, found in measure(protocol, reference, each, text[subject]).items():
+        for part, found in measure(protocol, reference, each, text[subject], debias=apart).items():
             name = protocol.key if part == protocol.metric else f"{protocol.key}/{part}"
             numbers = (
                 float(found.value),
@@ -233,13 +244,13 @@ def _judge(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collecte
 
 
 def _differences(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collected], subjects: list[str]) -> list:
-    found = []
+    found, apart = [], videos_shared(sets) == 0
     if len(subjects) > 1:
         rows = _scaled(protocol, extractor, sets)
         for a, b in combinations(subjects, 2):
             if len(rows[a]) != len(rows[b]):
                 continue  # some clip of one could not be used: no longer pairs
-            for part, one in compare(protocol, rows["reference"], rows[a], rows[b]).items():
+            for part, one in compare(protocol, rows["reference"], rows[a], rows[b], debias=apart).items():
                 name = protocol.key if part == protocol.metric else f"{protocol.key}/{part}"
                 found.append({"name": name, "a": a, "b": b} | asdict(one))
     return found

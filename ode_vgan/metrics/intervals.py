@@ -73,24 +73,27 @@ def estimate(
     return _estimate(partial(_of_groups, distance, groups, (real, fake)), groups, debias, seed)
 
 
-def frechet_estimate(real: Tensor, fake: Tensor, *, correction: int = 1, seed: int = 0) -> Estimate:
+def frechet_estimate(
+    real: Tensor, fake: Tensor, *, correction: int = 1, debias: bool = True, seed: int = 0
+) -> Estimate:
     """`estimate` of the Frechet distance: the rows are read once, and each distance comes from sums over groups.
 
     Args:
         real, fake: features (N, F) or (N, T, F), where the frames of a clip stay together.
         correction: the covariances are over N - correction.
+        debias: False where rows are not independent, as windows of one video are not.
     """
     _check(GROUPS, real, fake)
     rows = min(len(side) - -(-len(side) // GROUPS) for side in (real, fake)) * real[0].numel() // real.shape[-1]
     if rows <= real.shape[-1]:  # covariances of fewer rows than dimensions: the form from the rows is exact and faster
-        return estimate(partial(frechet_from_features, correction=correction), real, fake, seed=seed)
+        return estimate(partial(frechet_from_features, correction=correction), real, fake, debias=debias, seed=seed)
     sides = [[Moments.of(side[i::GROUPS]) for i in range(GROUPS)] for side in (real, fake)]
 
     def distance(kept: Sequence[int]) -> float:
         a, b = (Moments.merged([side[i] for i in kept]) for side in sides)
         return float(frechet_distance(a.mean, a.covariance(correction), b.mean, b.covariance(correction)))
 
-    return _estimate(distance, GROUPS, bias_is_regular(real, fake), seed)
+    return _estimate(distance, GROUPS, debias and bias_is_regular(real, fake), seed)
 
 
 def paired_difference(

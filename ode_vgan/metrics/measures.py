@@ -19,19 +19,22 @@ NORMAL_90 = 1.645
 Distance = Callable[[Tensor, Tensor], Tensor | float]
 
 
-def measure(protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | None = None) -> dict[str, Estimate]:
+def measure(
+    protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | None = None, *, debias: bool = True
+) -> dict[str, Estimate]:
     """The numbers of one set under a protocol, each with its 90 % interval.
 
     Args:
         reference, rows: features of the real reference and of the judged set, (N, F) or (N, T, F); class
             probabilities (N, K) for the Inception Score.
         text: (N, E) unit rows of the judged set's captions, for metrics that read them.
+        debias: False where the clips are not independent draws.
 
     Returns:
         By the metric's name, or the names of its parts.
     """
     if protocol.metric in FRECHET:
-        return {protocol.metric: frechet_estimate(reference, rows, correction=protocol.correction)}
+        return {protocol.metric: frechet_estimate(reference, rows, correction=protocol.correction, debias=debias)}
     if protocol.metric == "clipsim":
         return {"clipsim": mean_estimate(clipsim(rows, text))}
     if protocol.metric == "tempcons":
@@ -39,9 +42,11 @@ def measure(protocol: Protocol, reference: Tensor, rows: Tensor, text: Tensor | 
     return {name: estimate(one, reference, rows, debias=False) for name, one in distances(protocol).items()}
 
 
-def compare(protocol: Protocol, reference: Tensor, rows_a: Tensor, rows_b: Tensor) -> dict[str, Difference]:
-    """A minus B under a protocol, for two sets made from the same latents and captions."""
-    debias = protocol.metric in FRECHET
+def compare(
+    protocol: Protocol, reference: Tensor, rows_a: Tensor, rows_b: Tensor, *, debias: bool = True
+) -> dict[str, Difference]:
+    """A minus B under a protocol, for two sets made from the same latents and captions; arguments as `measure`'s."""
+    debias = debias and protocol.metric in FRECHET
     return {
         name: paired_difference(one, reference, rows_a, rows_b, debias=debias)
         for name, one in distances(protocol).items()
