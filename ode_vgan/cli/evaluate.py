@@ -8,8 +8,8 @@ from ode_vgan.errors import UserError
 LABELS = {"frozen": "real, held on one frame", "shuffled": "real, frames shuffled"}
 QUICK = ("fd{}_hog3d", "fd{}_colour")
 CLIP_KEYS = (
-    "source", "split", "clips_real", "videos_real", "windows_sharing_videos", "clips_fake", "frames", "stride", "loop", "gap_seconds", "size_px",
-    "resize", "quantised", "real_order", "seed", "repeats",
+    "source", "split", "clips_real", "videos_real", "windows_sharing_videos", "clips_fake", "frames", "stride", "loop",
+    "gap_seconds", "size_px", "resize", "quantised", "real_order", "seed", "repeats",
 )  # fmt: skip
 
 
