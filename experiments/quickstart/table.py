@@ -1,4 +1,4 @@
-"""Collect the scores of one sweep's runs: python experiments/quickstart/table.py runs/temporal32."""
+"""Scores of one sweep as a table: python experiments/quickstart/table.py train.json test.json."""
 
 import csv
 import json
@@ -6,49 +6,29 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SHOWN = ("split", "subject", "name", "value", "sd", "debiased", "low", "high", "real", "real_sd")
 
 
-def rows(sweep: Path) -> list[dict]:
-    """One row a run and split, in the order of the folders."""
+def rows(path: str) -> list[dict]:
+    """One row a result of an evaluation."""
     found = []
-    for path in sorted(sweep.glob("*/evaluation.json")):
-        evaluation, metrics = (json.loads((path.parent / name).read_text()) for name in (path.name, "metrics.json"))
-        for split, scores in evaluation["splits"].items():
-            trained, untrained = (scores[name]["fd_hog3d"] for name in ("generator", "untrained"))
-            colour = scores["generator"]["fd_colour"]
-            found.append(
-                {
-                    "run": path.parent.name,
-                    "split": split,
-                    "clips_seen": evaluation["clips_seen"],
-                    "seconds": round(metrics["seconds"]),
-                    "fd_hog3d": round(trained["value"], 1),
-                    "sd": round(trained["sd"], 1),
-                    "untrained": round(untrained["value"], 1),
-                    "frozen": round(trained["controls"]["frozen"], 1),
-                    "shuffled": round(trained["controls"]["shuffled"], 1),
-                    "floor": round(trained["floor"], 1),
-                    "fd_colour": round(colour["value"], 2),
-                    "fd_colour_floor": round(colour["floor"], 2),
-                    "nfe": metrics["nfe"],
-                    "temporal_parameters": metrics["parameters"]["temporal"],
-                    **{f"protocol_{key}": value for key, value in trained["protocol"].items()},
-                }
-            )
+    for one in json.loads(Path(path).read_text())["results"]:
+        protocol = one.pop("protocol")
+        numbers = {key: round(value, 3) if isinstance(value, float) else value for key, value in one.items()}
+        found.append({"split": protocol["split"], **numbers} | {f"protocol_{key}": protocol[key] for key in protocol})
     return found
 
 
 def main() -> None:
     """Write results.csv and print a Markdown table of its main columns."""
-    table = rows(Path(sys.argv[1]))
+    table = [row for path in sys.argv[1:] for row in rows(path)]
     with open(HERE / "results.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, table[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
-    shown = [key for key in table[0] if not key.startswith("protocol_")]
-    print("| " + " | ".join(shown) + " |\n|" + "---|" * len(shown))
+    print("| " + " | ".join(SHOWN) + " |\n|" + "---|" * len(SHOWN))
     for row in table:
-        print("| " + " | ".join(str(row[key]) for key in shown) + " |")
+        print("| " + " | ".join("" if row[key] is None else str(row[key]) for key in SHOWN) + " |")
 
 
 if __name__ == "__main__":
