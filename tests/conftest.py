@@ -1,10 +1,10 @@
-"""What holds for every test: no network, two threads, nothing written to the user's own cache."""
+"""What holds for every test: no network, one thread, nothing written to the user's own cache."""
 
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.update(HYDRA_FULL_ERROR="1", MPLBACKEND="Agg", TOKENIZERS_PARALLELISM="false")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: more threads only wait for each other
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

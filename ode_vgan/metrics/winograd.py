@@ -6,6 +6,7 @@ from torch.nn import functional
 
 TILE, POINTS = 4, 6
 TILES_AT_ONCE = 1600  # bounds the memory; a clip of 16 frames has 1568 of them in the largest layer
+VALUES_AT_ONCE = 1 << 17  # of frames whose points are computed: they stay in the cache
 KERNEL = torch.tensor(  # 3 taps -> 6 points, at 0, 1, -1, 2, -2 and infinity
     [
         [1 / 4, 0, 0],
@@ -72,16 +73,18 @@ class WinogradConv:
 
 def _points(padded: Tensor) -> Tensor:
     """The 6x6 points of every tile: (6 across, 6 down, N, T, rows, columns, in)."""
-    clips, frames, height, width, channels = padded.shape
+    frames = padded.flatten(0, 1)
+    count, height, width, channels = frames.shape
     rows, columns = height // TILE, width // TILE
-    down = padded.new_empty(POINTS, rows, width, channels)
-    points = padded.new_empty(POINTS, POINTS, clips, frames, rows, columns, channels)
-    for clip in range(clips):
-        for t in range(frames):  # one frame stays in the cache
-            _inputs([padded[clip, t, j : j + TILE * rows - 3 : TILE] for j in range(POINTS)], down)
-            across = [down[:, :, j : j + TILE * columns - 3 : TILE] for j in range(POINTS)]
-            _inputs(across, points[:, :, clip, t])
-    return points
+    points = padded.new_empty(POINTS, POINTS, count, rows, columns, channels)
+    step = max(1, VALUES_AT_ONCE // frames[0].numel())
+    for start in range(0, count, step):
+        few = frames[start : start + step]
+        down = few.new_empty(POINTS, len(few), rows, width, channels)
+        _inputs([few[:, j : j + TILE * rows - 3 : TILE] for j in range(POINTS)], down)
+        across = [down[:, :, :, j : j + TILE * columns - 3 : TILE] for j in range(POINTS)]
+        _inputs(across, points[:, :, start : start + step])
+    return points.unflatten(2, padded.shape[:2])
 
 
 def _inputs(d: list[Tensor], out: Tensor) -> None:
