@@ -7,6 +7,8 @@ ARGS ?=
 
 # The interpreter is the one found here, never a downloaded one.
 export UV_PYTHON_DOWNLOADS := never
+# Modules are compiled once, not at every start: 10 s of each command otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint clean

@@ -6,7 +6,6 @@ from torch.nn import functional
 
 TILE, POINTS = 4, 6
 TILES_AT_ONCE = 1600  # bounds the memory; a clip of 16 frames has 1568 of them in the largest layer
-VALUES_AT_ONCE = 1 << 17  # of frames whose points are computed: they stay in the cache
 KERNEL = torch.tensor(  # 3 taps -> 6 points, at 0, 1, -1, 2, -2 and infinity
     [
         [1 / 4, 0, 0],
@@ -73,18 +72,13 @@ class WinogradConv:
 
 def _points(padded: Tensor) -> Tensor:
     """The 6x6 points of every tile: (6 across, 6 down, N, T, rows, columns, in)."""
-    frames = padded.flatten(0, 1)
-    count, height, width, channels = frames.shape
+    clips, frames, height, width, channels = padded.shape
     rows, columns = height // TILE, width // TILE
-    points = padded.new_empty(POINTS, POINTS, count, rows, columns, channels)
-    step = max(1, VALUES_AT_ONCE // frames[0].numel())
-    for start in range(0, count, step):
-        few = frames[start : start + step]
-        down = few.new_empty(POINTS, len(few), rows, width, channels)
-        _inputs([few[:, j : j + TILE * rows - 3 : TILE] for j in range(POINTS)], down)
-        across = [down[:, :, :, j : j + TILE * columns - 3 : TILE] for j in range(POINTS)]
-        _inputs(across, points[:, :, start : start + step])
-    return points.unflatten(2, padded.shape[:2])
+    down = padded.new_empty(POINTS, clips, frames, rows, width, channels)
+    _inputs([padded[:, :, j : j + TILE * rows - 3 : TILE] for j in range(POINTS)], down)
+    points = padded.new_empty(POINTS, POINTS, clips, frames, rows, columns, channels)
+    _inputs([down[..., j : j + TILE * columns - 3 : TILE, :] for j in range(POINTS)], points)
+    return points
 
 
 def _inputs(d: list[Tensor], out: Tensor) -> None:
