@@ -18,6 +18,17 @@ def test_every_extractor_keeps_its_contract(kind):
     assert extractor.id.startswith(extractor.name)
 
 
+def test_a_thread_a_part_gives_the_same_rows_and_leaves_the_threads_as_they_were(monkeypatch):
+    clips = torch.randint(0, 256, (6, 4, 20, 20, 3), dtype=torch.uint8)
+    monkeypatch.setattr(Hog3d, "chunk_pixels", 1)
+    alone, threads = Hog3d()(clips), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(Hog3d()(clips), alone) and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_fingerprint_changes_with_any_parameter(monkeypatch):
     before = Hog3d().fingerprint()
     monkeypatch.setattr("ode_vgan.metrics.hog3d.SLOWEST", 0.05)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import numpy as np
@@ -87,7 +89,6 @@ class Extractor(ABC):
             self.net.to(self.device)
         return self
 
-    @torch.no_grad()
     def __call__(self, clips: Tensor | np.ndarray) -> Tensor:
         """Describe uint8 clips (N, T, H, W, 3), a bounded number at a time.
 
@@ -99,9 +100,24 @@ class Extractor(ABC):
         """
         clips = torch.as_tensor(clips)
         self.check(clips)
-        chunk = max(1, self.chunk_pixels // clips[0, ..., 0].numel())
-        rows = [self.describe(self.preprocess(part.to(self.device))).double().cpu() for part in clips.split(chunk)]
-        return torch.cat(rows)
+        parts = clips.split(max(1, self.chunk_pixels // clips[0, ..., 0].numel()))
+        return torch.cat(self.each(lambda part: self.describe(self.preprocess(part)), parts))
+
+    def each(self, rows: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
+        """Rows of each part, float64 on the CPU; on a CPU a thread a part, which one operation at a time cannot match."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+
+        def work(part: Tensor) -> Tensor:
+            with torch.no_grad():  # holds for one thread only
+                return rows(part.to(self.device)).double().cpu()
+
+        if min(threads, len(parts)) == 1:
+            return [work(part) for part in parts]
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(work, parts))
+        finally:
+            torch.set_num_threads(threads)
 
     def fingerprint(self) -> str:
         """sha256 over the id, the sizes and the parameters."""

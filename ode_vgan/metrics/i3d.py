@@ -98,12 +98,13 @@ class I3d(Extractor):
         """What each stage of the plain network gives for preprocessed clips, by its published name."""
         return self.net.endpoints(x)
 
-    @torch.no_grad()
     def __call__(self, clips: Tensor) -> Tensor:
         clips = torch.as_tensor(clips)
         self.check(clips)
-        parts = clips.split(max(1, FRAMES_AT_ONCE // clips.shape[1]))
-        return torch.cat([self._rows(part.to(self.device)) for part in parts]).double().cpu()
+        axes = self.axes(*clips.shape[2:4])
+        if self.device.type == "cpu" and UpsampledConv.pays(*axes):
+            self.fast.upsampled(*axes)  # made once, before threads share it
+        return torch.cat(self.each(self._rows, clips.split(max(1, FRAMES_AT_ONCE // clips.shape[1]))))
 
     def _rows(self, clips: Tensor) -> Tensor:
         axes = self.axes(*clips.shape[2:4])

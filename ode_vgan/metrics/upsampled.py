@@ -106,13 +106,16 @@ class UpsampledConv:
         times = (x.shape[1] - 7) // 2 + 1
         out = x.new_empty(len(x), times, self.rows.side // 2, self.columns.side // 2, len(self.bias))
         wide, up, left = self._extended(x)
+        seen: dict[tuple, Tensor] = {}  # most kernels share what they see with another
         for i, row in enumerate(self.down.starts):
             for j, column in enumerate(self.across.starts):
                 place = out[:, :, i :: len(self.down.starts), j :: len(self.across.starts)]
                 height = (place.shape[2] - 1) * self.down.step + self.down.pixels
                 width = (place.shape[3] - 1) * self.across.step + self.across.pixels
-                seen = wide.narrow(2, row + up, height).narrow(3, column + left, width)
-                place.copy_(_conv(seen, self.kernels[i][j], self.bias, (2, self.down.step, self.across.step)))
+                window = row, column, height, width
+                if window not in seen:
+                    seen[window] = wide.narrow(2, row + up, height).narrow(3, column + left, width).contiguous()
+                place.copy_(_conv(seen[window], self.kernels[i][j], self.bias, (2, self.down.step, self.across.step)))
         self._borders(x, out)
         return out
 
