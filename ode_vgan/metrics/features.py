@@ -104,7 +104,7 @@ class Extractor(ABC):
         return torch.cat(self.each(lambda part: self.describe(self.preprocess(part)), parts))
 
     def each(self, rows: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
-        """Rows of each part, float64 on the CPU; on a CPU as many parts at once as torch has threads, one thread each."""
+        """Rows of each part, float64 on the CPU; on a CPU as many parts at once as torch has threads, each on one."""
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
 
         def work(part: Tensor) -> Tensor:
