@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ode_vgan.metrics.clipsets import RunSet, Source
+from ode_vgan.metrics.collect import default_cache
 from ode_vgan.metrics.evaluate import check_frames, evaluate
 from ode_vgan.metrics.features import find_extractor
 from ode_vgan.metrics.protocol import parse_protocol
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class TrainingScore:
     """Numbers under light protocols, each beside its real-vs-real value: for curves, not for tables.
+
+    Features of the real clips are computed at the first look and kept.
 
     Args:
         protocols: keys, such as fd256_hog3d. split: whose captions and clips. seed: the same clips and latents at
@@ -41,6 +44,6 @@ class TrainingScore:
             extractor.to(next(trained.generator.parameters()).device)
         source = Source(data.windows(self.split), data.source, self.split)
         make = {"generator": lambda protocol, other, seed: RunSet(trained, other, seed=seed)}
-        found = evaluate(source, make, self.protocols, self.extractors, seed=self.seed)
+        found = evaluate(source, make, self.protocols, self.extractors, seed=self.seed, cache=default_cache())
         values = {f"score/{one.name}": one.value for one in found.results}
         return values | {f"score/{one.name}_real": one.real for one in found.results}
