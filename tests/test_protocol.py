@@ -13,6 +13,7 @@ from ode_vgan.metrics.protocol import FVD_STYLES, METRICS, PUBLISHED, parse_prot
         ("fvd256_16f", ("fvd", "i3d:videogpt", 256, 16, 1, 1)),
         ("fvd512_16f_google", ("fvd", "i3d", 512, 16, 1, 1)),
         ("kvd2048_16f", ("kvd", "i3d:half_pixel", 2048, 16, 1, 1)),
+        ("prdc2048_16f", ("prdc", "i3d:half_pixel", 2048, 16, 1, 1)),
         ("fd512_hog3d", ("fd", "hog3d", 512, None, 1, 1)),
         ("fd512_8f_effnet", ("fd", "effnet", 512, 8, 1, 1)),
         ("fd64_16f_tv:r3d_18", ("fd", "tv:r3d_18", 64, 16, 1, 1)),

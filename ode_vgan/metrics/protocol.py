@@ -146,7 +146,7 @@ def _styled(protocol: Protocol, suffix: str) -> Protocol:
             styles = ", ".join(filter(None, FVD_STYLES))
             raise UserError(f"protocol {protocol.key!r}: FVD has no style {suffix!r}; there are {styles}, or none.")
         return replace(protocol, **FVD_STYLES[suffix])
-    if protocol.metric == "kvd" and not suffix:
+    if protocol.metric in ("kvd", "prdc") and not suffix:
         suffix = "i3d:half_pixel"
     like = {
         "kvd": ("TATS", "all clips in one block, not subsets"),
