@@ -105,7 +105,8 @@ def test_every_result_has_an_interval_a_spread_and_its_whole_protocol(found):
         plain = json.loads(json.dumps(one.to_json()))["protocol"]
         stated = {"clips_real": CLIPS, "clips_fake": CLIPS, "frames": FRAMES, "size_px": "16", "seed": 0, "repeats": 2}
         assert stated.items() <= plain.items()
-        assert {"extractor_sha256", "stride", "gap_seconds", "resize", "split", "covariance"} <= plain.keys()
+        assert {"extractor_sha256", "stride", "gap_seconds", "resize", "split", "like"} <= plain.keys()
+        assert ("covariance" in plain) == one.name.startswith("fd")
 
 
 def test_subjects_are_compared_in_pairs_with_a_sign(found):
@@ -131,13 +132,18 @@ def test_all_subjects_judge_the_same_clips_and_the_work_is_told_ahead():
     assert sum(done) == work(1, parse_protocols(protocols), repeats=2, controls=1) == 2 * (40 + 60) * 4
 
 
-def test_windows_too_short_for_an_extractor_are_refused_before_any_work():
+def test_windows_too_short_or_too_long_for_an_extractor_are_refused_before_any_work():
     protocols = parse_protocols("fd40_4f_hog3d")
-    extractor = find_extractor("hog3d")
-    extractor.min_frames = 9
     asked = {"x": lambda *_: pytest.fail("asked for clips")}
-    with pytest.raises(UserError, match="windows of 4 frames, hog3d needs 9 or more; use fd40_16f"):
-        evaluate(discs(80), asked, protocols, {"hog3d": extractor})
+    for least, most, told in (
+        (9, None, "9 or more; use fd40_16f"),
+        (2, 3, "2 to 3; use fd40_3f"),
+        (16, 16, "needs 16;"),
+    ):
+        extractor = find_extractor("hog3d")
+        extractor.min_frames, extractor.max_frames = least, most
+        with pytest.raises(UserError, match=f"windows of 4 frames, hog3d needs .*{told.removeprefix('needs ')}"):
+            evaluate(discs(80), asked, protocols, {"hog3d": extractor})
 
 
 def test_clips_of_another_size_than_the_real_ones_are_refused():

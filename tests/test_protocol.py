@@ -43,6 +43,11 @@ def test_a_key_that_says_no_protocol_is_refused_with_a_remedy(key, told):
         parse_protocol(key)
 
 
+def test_published_inception_scores_have_ten_splits_and_ours_one():
+    assert [parse_protocol(key).splits for key in ("isv2048_ucf", "isv10k_ucf", "is2048_16f")] == [10, 10, 1]
+    assert [parse_protocol(key).clips for key in ("isv2048_ucf", "isv10k_ucf")] == [2048, 10_000]
+
+
 def test_keys_with_commas_are_each_taken_once_and_none_is_an_error():
     assert [one.key for one in parse_protocols("fd64_hog3d, kvd64,fd64_hog3d")] == ["fd64_hog3d", "kvd64"]
     with pytest.raises(UserError, match="no protocol named"):

@@ -15,8 +15,13 @@ CLIP_KEYS = (
 
 def add_parser(subparsers) -> None:
     """Describe the verb's arguments."""
+    from ode_vgan.metrics.protocol import METRICS
+
     parser = subparsers.add_parser(
         "evaluate",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="metrics, as in METRIC N _ T f, such as fvd2048_16f:\n"
+        + "\n".join(f"  {name:<9} {metric.says}" for name, metric in METRICS.items()),
         help="score trained runs or folders of videos against real clips",
         description="Distances and shares under named protocols (ode_vgan/metrics/README.md lists them), each plain, "
         "debiased, with a 90 %% interval, and beside what other real clips score. Two or more runs or folders are also "
@@ -170,7 +175,7 @@ def report(found, seen: dict[str, int]) -> str:
     ]
     if found.differences:
         parts.append(
-            "Differences, A minus B, paired on the same latents and real clips of the first draw:\n\n"
+            "Differences, A minus B, on the real clips of the first draw; runs had the same captions and latents:\n\n"
             + differences(found)
         )
     parts += [f"{name}: {describe(reasons)}\n" for name, reasons in found.skipped.items()]
@@ -197,7 +202,7 @@ def rows(results: list, seen: dict[str, int]) -> list:
             "value": plus_minus(one.value, one.sd),
             "debiased": "-" if one.debiased is None else plus_minus(one.debiased, None),
             "90 % interval": f"{plus_minus(one.low, None)} to {plus_minus(one.high, None)}",
-            "real vs real": "-" if one.real is None else plus_minus(one.real, one.real_sd),
+            "real vs real": plus_minus(one.real, one.real_sd),
             "better": one.better,
         }
         table.append(Row(cells, shared[tuple(one.protocol[name] for name in CLIP_KEYS)]))

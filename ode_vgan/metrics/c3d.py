@@ -71,7 +71,7 @@ class C3d(Extractor):
     """
 
     name, id, dim = "c3d", "c3d_ucf101_v1", 4096
-    min_frames, min_px = FRAMES, 1
+    min_frames, max_frames, min_px = FRAMES, FRAMES, 1
     standardised, comparable = False, "C3D-FID"
     chunk_pixels = 1 << 18
     weights = (_file("conv3d_deepnetA_ucf.npz"), _file("mean2.npz"))
@@ -93,11 +93,6 @@ class C3d(Extractor):
     @property
     def parameters(self) -> dict:
         return {"weights": self.sha256, "side_px": SIDE_PX, "crop_px": CROP_PX}
-
-    def check(self, clips: Tensor) -> None:
-        super().check(clips)
-        if clips.shape[1] != FRAMES:
-            raise UserError(f"{self.id} got {clips.shape[1]} frames, reads {FRAMES}; use such windows.")
 
     def preprocess(self, clips: Tensor) -> Tensor:
         x = clips.flatten(0, 1).movedim(-1, 1).flip(1).float()

@@ -11,7 +11,7 @@ from ode_vgan.metrics.clipsets import ClipSet, RealSet, Source, SpoiledSet
 from ode_vgan.metrics.collect import Collected, collect
 from ode_vgan.metrics.controls import CONTROLS
 from ode_vgan.metrics.features import DEVIATION_FLOOR, Extractor, standardise
-from ode_vgan.metrics.measures import compare, measure
+from ode_vgan.metrics.measures import FRECHET, compare, measure
 from ode_vgan.metrics.protocol import METRICS, Protocol
 
 Make = Callable[[Protocol, RealSet, int], ClipSet]  # (protocol, captions and times to generate at, seed)
@@ -29,7 +29,7 @@ class Result:
         debiased: what it would be with endless clips, None where it cannot be told from so few.
         low, high: 90 % interval of the debiased value where there is one, else of the plain one at this N.
         real: other real clips in the place of the generated ones, as many: the floor of a distance, the ceiling of a
-            share; None where a metric has none.
+            share.
         sd, real_sd: between repeats; None with one.
         better: "lower" or "higher".
         protocol: all that the number depends on beside the clips judged.
@@ -41,7 +41,7 @@ class Result:
     debiased: float | None
     low: float
     high: float
-    real: float | None
+    real: float
     sd: float | None
     real_sd: float | None
     better: str
@@ -127,15 +127,17 @@ def check(source: Source, protocols: Sequence[Protocol], extractors: Mapping[str
 
 
 def check_frames(protocol: Protocol, frames: int, extractor: Extractor) -> None:
-    """Refuse windows too short for an extractor.
+    """Refuse windows too short or too long for an extractor.
 
     Raises:
         UserError: naming the protocol and one that would do.
     """
-    if frames < extractor.min_frames:
+    least, most = extractor.min_frames, extractor.max_frames
+    if frames < least or most is not None and frames > most:
+        rule = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
         raise UserError(
-            f"{protocol.key}: windows of {frames} frames, {protocol.extractor} needs {extractor.min_frames} or more; "
-            f"use {protocol.metric}{protocol.clips}_{max(16, extractor.min_frames)}f, or longer windows."
+            f"{protocol.key}: windows of {frames} frames, {protocol.extractor} needs {rule}; "
+            f"use {protocol.metric}{protocol.clips}_{most or max(16, least)}f, or other windows."
         )
 
 
@@ -144,12 +146,11 @@ def merge_repeats(same: Sequence[Result]) -> Result:
     if len(same) == 1:
         return same[0]
     mean = {name: _mean([getattr(one, name) for one in same]) for name in ("value", "debiased", "low", "high", "real")}
-    reals = [one.real for one in same if one.real is not None]
     return replace(
         same[0],
         **mean,
         sd=statistics.stdev(one.value for one in same),
-        real_sd=statistics.stdev(reals) if reals else None,
+        real_sd=statistics.stdev(one.real for one in same),
     )
 
 
@@ -160,9 +161,10 @@ def describe(
     reference, store = sets["reference"], source.windows.store
     frames, height, width, _ = reference.shape
     sampling = source.sampling(protocol)
-    scale = (
-        f"by the reference's deviation, floor {DEVIATION_FLOOR:g} of the largest" if extractor.standardised else "no"
-    )
+    scale = f"by the reference's deviation, floor {DEVIATION_FLOOR:g} of the largest"
+    more = {"like": protocol.like, "differs": protocol.differs} if protocol.like else {"like": "no published protocol"}
+    if protocol.metric in FRECHET:
+        more["covariance"] = f"N - {protocol.correction}" if protocol.correction else "N"
     return {
         "source": source.name,
         "split": source.split,
@@ -183,9 +185,13 @@ def describe(
         "extractor": extractor.id,
         "extractor_sha256": extractor.fingerprint()[:12],
         "preprocessing": extractor.preprocessing,
-        "standardised": scale,
-        "covariance": f"N - {protocol.correction}" if protocol.correction else "N",
-    }
+        "standardised": scale if is_scaled(protocol, extractor) else "no",
+    } | more
+
+
+def is_scaled(protocol: Protocol, extractor: Extractor) -> bool:
+    """Whether features are divided by the reference's deviations before they are compared."""
+    return extractor.standardised and protocol.metric in (*FRECHET, "kvd", "prdc")
 
 
 def videos_shared(sets: Mapping[str, Collected]) -> int:
@@ -216,7 +222,7 @@ def _scaled(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collect
     rows = {name: found.rows[protocol.extractor] for name, found in sets.items()}
     if protocol.metric == "is":
         rows = {name: extractor.classify(each) for name, each in rows.items()}
-    if extractor.standardised and protocol.metric in ("fd", "fid", "kvd", "prdc"):
+    if is_scaled(protocol, extractor):
         rows = dict(zip(rows, standardise(*rows.values()), strict=True))
     return rows
 

@@ -37,7 +37,7 @@ class Extractor(ABC):
         name: as asked for on the command line.
         id: the name with a version, which changes whenever the numbers do.
         dim: F, length of a row.
-        min_frames, min_px: the shortest and smallest clip it can describe.
+        min_frames, min_px: the shortest and smallest clip it can describe. max_frames: the longest; None for any.
         per_frame: rows are (N, T, F), one a frame, instead of (N, F).
         standardised: its dimensions are divided by the reference's deviations before distances; nets that published
             numbers rest on are not.
@@ -52,6 +52,7 @@ class Extractor(ABC):
     dim: int
     min_frames: int
     min_px: int
+    max_frames: int | None = None
     per_frame = False
     standardised = True
     preprocessing = "none"
@@ -135,6 +136,8 @@ class Extractor(ABC):
         frames, height, width = clips.shape[1:4]
         if frames < self.min_frames:
             raise UserError(f"{self.id} got {frames} frames, needs {self.min_frames}; use longer windows.")
+        if self.max_frames is not None and frames > self.max_frames:
+            raise UserError(f"{self.id} got {frames} frames, reads {self.max_frames} at most; use shorter windows.")
         if min(height, width) < self.min_px:
             raise UserError(f"{self.id} got {height}x{width} px, needs {self.min_px}; use larger frames.")
 

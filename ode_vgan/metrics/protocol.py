@@ -2,34 +2,58 @@
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ode_vgan.errors import UserError
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A kind of number: its default extractor, and in which direction it is better."""
+    """A kind of number.
+
+    Attributes:
+        extractor: the one it is made on unless a key names another. better: "lower" or "higher".
+        says: what it is, in words. needs_text: it reads the captions.
+        like, differs: as a `Protocol`'s.
+    """
 
     extractor: str
+    says: str
     better: str = "lower"
     needs_text: bool = False
-    says: str = ""
+    like: str = ""
+    differs: str = ""
 
 
+FVD_I3D = "i3d:half_pixel"
 METRICS = {
-    "fvd": Metric("i3d", says="Fréchet distance on I3D's 400 logits"),
-    "fd": Metric("hog3d", says="Fréchet distance on any extractor, standardised by the real clips"),
-    "fid": Metric("effnet_frames", says="Fréchet distance over single frames; not Inception's FID"),
-    "kvd": Metric("i3d", says="unbiased kernel distance, polynomial of degree 3"),
-    "prdc": Metric("i3d", "higher", says="precision, recall, density and coverage, k = 5"),
-    "is": Metric("c3d", "higher", says="Inception Score of C3D's class probabilities"),
-    "clipsim": Metric("clip_frames", "higher", True, says="100 x cosine of caption and frames, mean over frames"),
-    "tempcons": Metric("clip_frames", "higher", says="cosine of consecutive frames' CLIP embeddings"),
-    "motion": Metric("motion", says="distances of flow histograms and of motion scalars"),
-    "jedi": Metric("vjepa", says="100 x polynomial kernel distance of degree 2 on V-JEPA features; also unbiased"),
-    "cmmd": Metric("clip_frames:ViT-L-14-336", says="1000 x Gaussian kernel distance on CLIP frames; also unbiased"),
-}
+    "fvd": Metric(FVD_I3D, "Fréchet distance on I3D's 400 logits"),
+    "fd": Metric("hog3d", "Fréchet distance on any extractor, standardised by the real clips"),
+    "fid": Metric("effnet_frames", "Fréchet distance over single frames; not Inception's FID"),
+    "kvd": Metric(
+        FVD_I3D, "unbiased kernel distance, polynomial of degree 3",
+        like="TATS", differs="I3D with batch norm eps 1e-3, theirs has 1e-5; kvdN_Tf_i3d:tats has theirs",
+    ),
+    "prdc": Metric(
+        FVD_I3D, "precision, recall, density and coverage, k = 5", "higher",
+        like="Naeem et al. (2020)", differs="on video features",
+    ),
+    "is": Metric(
+        "c3d", "Inception Score of C3D's class probabilities", "higher",
+        like="TGAN-v2, with --repeats 10", differs="frames are resized by torch, not chainer",
+    ),
+    "clipsim": Metric("clip_frames", "100 x cosine of caption and frames, mean over frames", "higher", True),
+    "tempcons": Metric("clip_frames", "cosine of consecutive frames' CLIP embeddings", "higher"),
+    "motion": Metric("motion", "distances of flow histograms and of motion scalars"),
+    "jedi": Metric(
+        "vjepa", "100 x polynomial kernel distance of degree 2 on V-JEPA features; also unbiased",
+        like="JEDi (Luo et al., 2024)", differs="5,000 clips there",
+    ),
+    "cmmd": Metric(
+        "clip_frames:ViT-L-14-336", "1000 x Gaussian kernel distance on CLIP frames; also unbiased",
+        like="CMMD (Jayasumana et al., 2024)", differs="on frames of clips",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,13 +86,13 @@ class Protocol:
 
 FVD_STYLES = {  # suffix of an fvd key -> what changes
     "": {
-        "extractor": "i3d:half_pixel",
+        "extractor": FVD_I3D,
         "correction": 0,
         "like": "StyleGAN-V, Long Video GAN",
         "differs": "real clips are drawn by seed, not the first N by name; our conversion of the TF-Hub weights",
     },
     "first": {
-        "extractor": "i3d:half_pixel",
+        "extractor": FVD_I3D,
         "correction": 0,
         "first": True,
         "like": "StyleGAN-V as released (real clips are the first N by name)",
@@ -90,10 +114,10 @@ FVD_STYLES = {  # suffix of an fvd key -> what changes
         "differs": "float64 and exact, where theirs is 0.2 % high (float32 SVD); use --repeats for its trials",
     },
 }
-PUBLISHED = {
-    "fvd256_16f": "fvd256_16f_videogpt",
-    "isv2048_ucf": "is2048_16f",
-    "isv10k_ucf": "is10000_16f",
+PUBLISHED = {  # another's key -> ours, and what changes
+    "fvd256_16f": ("fvd256_16f_videogpt", {}),
+    "isv2048_ucf": ("is2048_16f", {"splits": 10, "like": "StyleGAN-V"}),
+    "isv10k_ucf": ("is10000_16f", {"splits": 10, "like": "TATS, DIGAN, MoCoGAN-HD (10,000 clips)"}),
 }
 KEY = re.compile(
     r"(?P<metric>[a-z]+?)(?P<clips>\d+)(?:_(?P<frames>\d+)f)?(?:_subsample(?P<every>\d+)f)?(?:_(?P<suffix>[A-Za-z0-9_:./-]+))?"
@@ -108,7 +132,8 @@ def parse_protocol(key: str) -> Protocol:
     Raises:
         UserError: no such metric, style, or numbers that make no window.
     """
-    parts = KEY.fullmatch(PUBLISHED.get(key, key))
+    ours, changes = PUBLISHED.get(key, (key, {}))
+    parts = KEY.fullmatch(ours)
     if not parts or parts["metric"] not in METRICS:
         word = re.match(r"[a-z]*", key)[0]
         near = difflib.get_close_matches(word, METRICS, 1)
@@ -126,10 +151,10 @@ def parse_protocol(key: str) -> Protocol:
         raise UserError(
             f"protocol {key!r}: {clips} clips of {frames} frames; use 20 clips or more and 1 frame or more."
         )
-    protocol = Protocol(key, metric, METRICS[metric].extractor, clips, frames, every or 1)
-    if key == "isv10k_ucf":
-        protocol = replace(protocol, splits=10)
-    return _styled(protocol, parts["suffix"] or "")
+    kind, suffix = METRICS[metric], parts["suffix"] or ""
+    given = {"extractor": kind.extractor, "like": kind.like, "differs": kind.differs}
+    given |= _style(key, suffix) if metric == "fvd" else {"extractor": suffix} if suffix else {}
+    return Protocol(key=key, metric=metric, clips=clips, frames=frames, every=every or 1, **(given | changes))
 
 
 def parse_protocols(keys: str) -> list[Protocol]:
@@ -140,19 +165,8 @@ def parse_protocols(keys: str) -> list[Protocol]:
     return [parse_protocol(key) for key in dict.fromkeys(names)]
 
 
-def _styled(protocol: Protocol, suffix: str) -> Protocol:
-    if protocol.metric == "fvd":
-        if suffix not in FVD_STYLES:
-            styles = ", ".join(filter(None, FVD_STYLES))
-            raise UserError(f"protocol {protocol.key!r}: FVD has no style {suffix!r}; there are {styles}, or none.")
-        return replace(protocol, **FVD_STYLES[suffix])
-    if protocol.metric in ("kvd", "prdc") and not suffix:
-        suffix = "i3d:half_pixel"
-    like = {
-        "kvd": ("TATS", "all clips in one block, not subsets"),
-        "is": ("TGAN-v2, StyleGAN-V", "frames are resized by torch, not chainer or cv2"),
-        "jedi": ("JEDi (Luo et al., 2024)", ""),
-        "cmmd": ("CMMD (Jayasumana et al., 2024)", "on frames of clips"),
-        "prdc": ("Naeem et al. (2020)", "on video features"),
-    }.get(protocol.metric, ("", ""))
-    return replace(protocol, extractor=suffix or protocol.extractor, like=like[0], differs=like[1])
+def _style(key: str, suffix: str) -> dict:
+    if suffix not in FVD_STYLES:
+        styles = ", ".join(filter(None, FVD_STYLES))
+        raise UserError(f"protocol {key!r}: FVD has no style {suffix!r}; there are {styles}, or none.")
+    return FVD_STYLES[suffix]

@@ -114,6 +114,7 @@ class TorchvisionVideo(Extractor):
         self.variant, self.recipe = variant, RECIPES[variant]
         self.id = f"tv_{variant}_v1"
         self.dim, self.min_frames = self.recipe.dim, self.recipe.frames
+        self.max_frames = self.recipe.frames if self.recipe.exact else None
         self.weights = (video_weights(variant),)
         build = _builder(variant)
         self.file = self.weights[0].locate(path)
@@ -139,11 +140,6 @@ class TorchvisionVideo(Extractor):
             "crop": recipe.crop,
             "colours": [list(part) for part in recipe.colours],
         }
-
-    def check(self, clips: Tensor) -> None:
-        super().check(clips)
-        if self.recipe.exact and clips.shape[1] != self.min_frames:
-            raise UserError(f"{self.id} got {clips.shape[1]} frames, reads {self.min_frames}; use such windows.")
 
     def preprocess(self, clips: Tensor) -> Tensor:
         """(N, 3, T, crop, crop) float32, as the weights' own transform makes it, which rounds once it has resized."""

@@ -134,7 +134,7 @@ class Vjepa(Extractor):
     """
 
     name, id, dim = "vjepa", "vjepa_vith16_ssv2_v1", 1280
-    min_frames, min_px = FRAMES, 8
+    min_frames, max_frames, min_px = FRAMES, FRAMES, 8
     standardised, comparable = False, "JEDi"
     chunk_pixels = 1 << 17
     weights = (_file("vith16.pth.tar"), _file("ssv2-probe.pth.tar"))
@@ -157,11 +157,6 @@ class Vjepa(Extractor):
     @property
     def parameters(self) -> dict:
         return {"weights": self.sha256, "side_px": SIDE_PX, "mean": list(MEAN), "deviation": list(DEVIATION)}
-
-    def check(self, clips: Tensor) -> None:
-        super().check(clips)
-        if clips.shape[1] != FRAMES:
-            raise UserError(f"{self.id} got {clips.shape[1]} frames, reads {FRAMES}; use such windows.")
 
     def preprocess(self, clips: Tensor) -> Tensor:
         x = clips.flatten(0, 1).movedim(-1, 1).float()
