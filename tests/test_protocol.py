@@ -59,6 +59,10 @@ def test_every_published_key_and_style_names_whose_it_is():
     assert all(parse_protocol(key).like and parse_protocol(key).differs for key in keys)
 
 
+def test_a_metric_on_another_extractor_is_like_nobodys():
+    assert parse_protocol("kvd2048_16f").like and not parse_protocol("kvd2048_16f_hog3d").like
+
+
 def test_every_metric_parses_with_its_own_extractor():
     for name in METRICS:
         assert parse_protocol(f"{name}256_16f").metric == name

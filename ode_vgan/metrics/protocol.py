@@ -153,7 +153,9 @@ def parse_protocol(key: str) -> Protocol:
         )
     kind, suffix = METRICS[metric], parts["suffix"] or ""
     given = {"extractor": kind.extractor, "like": kind.like, "differs": kind.differs}
-    given |= _style(key, suffix) if metric == "fvd" else {"extractor": suffix} if suffix else {}
+    given |= (
+        _style(key, suffix) if metric == "fvd" else {"extractor": suffix, "like": "", "differs": ""} if suffix else {}
+    )
     return Protocol(key=key, metric=metric, clips=clips, frames=frames, every=every or 1, **(given | changes))
 
 
