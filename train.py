@@ -1,9 +1,11 @@
 """Train what the config names: python train.py +experiment=quickstart temporal=ode seed=0."""
 
 import difflib
+import json
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ode_vgan.metrics.during import TrainingScore
 
 CONF = Path(__file__).parent / "conf"
+FAILURE = "failure.json"
 FAILED: list[Path] = []  # points of this sweep that could not run
 NOISE = (  # of Lightning's warnings, what does not hold here
     "does not have many workers",
@@ -59,7 +62,8 @@ def run(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     from ode_vgan.build import build
-    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember
+    from ode_vgan.provenance import started
+    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
 
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     data = build(OmegaConf.to_container(cfg.data, resolve=True), trusted=("",), embed=embed)
@@ -67,8 +71,8 @@ def run(cfg: DictConfig, folder: Path) -> None:
     config = OmegaConf.to_container(cfg, resolve=True)
     check_same_run(folder, config)
     last = folder / CHECKPOINT
-    if last.exists() and read_checkpoint(last)["ode_vgan"]["clips_seen"] >= config["max_clips"]:
-        print(f"{folder} already has {config['max_clips']:,} clips; raise max_clips to train it further.")
+    if last.exists() and (reason := used_up(read_checkpoint(last), config)):
+        print(f"{folder} already has {reason} to train it further.")
         return
 
     pl.seed_everything(config["seed"], verbose=False)
@@ -78,6 +82,9 @@ def run(cfg: DictConfig, folder: Path) -> None:
     if score is not None:
         score.check(config["data"]["frames"])
     remember(folder, config)
+    if not last.exists():
+        write_json(folder / "started.json", started(list(HydraConfig.get().overrides.task)))
+    (folder / FAILURE).unlink(missing_ok=True)
     trainer = make_trainer(config, folder, score)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
@@ -88,13 +95,24 @@ def run(cfg: DictConfig, folder: Path) -> None:
     conclude(trainer, module, data, folder)
 
 
+def used_up(checkpoint: dict, config: dict) -> str:
+    """Which budget a checkpoint has reached, in words, or nothing."""
+    from ode_vgan.callbacks import Budget
+
+    if checkpoint["ode_vgan"]["clips_seen"] >= config["max_clips"]:
+        return f"{config['max_clips']:,} clips; raise max_clips"
+    limits = {name: config[name] for name in ("max_seconds", "max_cpu_seconds")}
+    used = checkpoint["callbacks"].get("ClipBar", {})
+    return f"used its seconds; raise {' or '.join(limits)}" if Budget(**limits).reached(used) else ""
+
+
 def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
     """The Lightning trainer of a run, with its loggers and callbacks."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from ode_vgan.build import build
-    from ode_vgan.callbacks import ClipBar, Score, StopOnSignal, Watch
+    from ode_vgan.callbacks import Budget, ClipBar, Keep, Score, StopOnSignal, Watch
     from ode_vgan.runs import CHECKPOINT
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
@@ -106,13 +124,16 @@ def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
+    looks = dict(config["samples"])
+    callbacks = [Keep(folder, looks["every_clips"])] if looks.pop("keep") else []
+    callbacks += [Watch(folder, **looks), Score(folder, score), checkpoints]
     return pl.Trainer(
         **config["trainer"],
         default_root_dir=folder,
         max_epochs=-1,
         limit_train_batches=max(1, config["tick_clips"] // config["data"]["batch"]),
         logger=loggers,
-        callbacks=[ClipBar(), StopOnSignal(), Watch(folder, **config["samples"]), Score(folder, score), checkpoints],
+        callbacks=[ClipBar(), Budget(config["max_seconds"], config["max_cpu_seconds"]), StopOnSignal(), *callbacks],
         enable_model_summary=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,  # the data places its own batches on each process
@@ -121,7 +142,7 @@ def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "
 
 def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
-    from ode_vgan.callbacks import Score, StopOnSignal, trained_seconds
+    from ode_vgan.callbacks import Score, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
 
@@ -135,11 +156,12 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
     parts = {"generator": module.generator, "temporal": temporal, "critics": module.critics}
     result = {
         "clips_seen": module.clips_seen,
-        "seconds": round(trained_seconds(trainer), 1),
+        **{name: round(seconds, 1) for name, seconds in spent(trainer).items()},
         "nfe": temporal.nfe,
         "parameters": {name: count(part) for name, part in parts.items()},
         "skipped": data.skipped,
         "score": score,
+        "started": json.loads((folder / "started.json").read_text()),
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
@@ -161,15 +183,32 @@ def count(module: "torch.nn.Module") -> int:
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
         run(cfg, folder)
     except UserError as error:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
         print(f"train.py: error: {error}", file=sys.stderr)
-        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        fail(error, cfg, folder, sweeps)
+        if not sweeps:
             sys.exit(2)
-        FAILED.append(folder)  # the other points of the sweep go on
+    except Exception as error:
+        fail(error, cfg, folder, sweeps)
+        if not sweeps:
+            raise
+        traceback.print_exc()
+
+
+def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
+    """Leave failure.json in the folder of a run that began or belongs to a sweep, whose other points go on."""
+    from ode_vgan.provenance import failure
+    from ode_vgan.runs import write_json
+
+    if sweeps:
+        FAILED.append(folder)
+    if sweeps or (folder / "started.json").exists():
+        write_json(folder / FAILURE, failure(error, OmegaConf.to_container(cfg, resolve=False)))
+    elif folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 if __name__ == "__main__":

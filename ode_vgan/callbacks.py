@@ -1,14 +1,18 @@
 """What happens around the training step: how fast it goes, what is looked at, how a run is stopped."""
 
+import math
 import signal
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
+import torch
 from tqdm import tqdm
 
 from ode_vgan.data.clips import write_atomic
+from ode_vgan.errors import DivergedError
 from ode_vgan.report.video import grid_png, write_clips_mp4
 from ode_vgan.runs import Trained
 
@@ -19,39 +23,68 @@ LOSSES = ("generator/loss", "critic/loss")
 
 
 class ClipBar(pl.Callback):
-    """A progress bar in clips, with losses, rate and time left; keeps the seconds of all parts of the run."""
+    """A progress bar in clips, with losses, rate and time left; keeps the seconds of all parts of the run.
+
+    Attributes:
+        seconds: wall clock spent in training steps. cpu_seconds: processor time of this process in them.
+    """
 
     def __init__(self):
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._bar: tqdm | None = None
-        self._then = 0.0
+        self._then = self._cpu_then = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         options = {"unit": "clip", "disable": not trainer.is_global_zero, "mininterval": 1, "smoothing": 0.05}
         self._bar = tqdm(total=module.max_clips, initial=module.clips_seen, **options)
-        self._then = time.perf_counter()
+        self.on_train_batch_start()
 
     def on_train_batch_start(self, *_: object) -> None:
-        self._then = time.perf_counter()
+        self._then, self._cpu_then = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         passed = time.perf_counter() - self._then
         self.seconds += passed
+        self.cpu_seconds += time.process_time() - self._cpu_then
         clips = module.clips_seen - self._bar.n
         self._bar.update(clips)
-        module.log("clips_per_second", clips / passed)
+        module.log_dict({"clips_per_second": clips / passed, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds})
         if module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
-            values = trainer.callback_metrics
-            self._bar.set_postfix({name[0].upper(): f"{float(values[name]):.2f}" for name in LOSSES if name in values})
+            values = {
+                name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics
+            }
+            if not all(map(math.isfinite, values.values())):
+                raise DivergedError(f"a loss is {values} after {module.clips_seen:,} clips. Lower the step sizes.")
+            self._bar.set_postfix({name[0].upper(): f"{value:.2f}" for name, value in values.items()})
 
     def on_fit_end(self, *_: object) -> None:
         self._bar.close()
 
     def state_dict(self) -> dict:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
 
     def load_state_dict(self, state: dict) -> None:
-        self.seconds = state["seconds"]
+        self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
+
+
+class Budget(pl.Callback):
+    """Ends the run at a number of seconds.
+
+    Args:
+        max_seconds, max_cpu_seconds: of training steps, as `ClipBar` counts them; None for no limit.
+    """
+
+    def __init__(self, max_seconds: float | None, max_cpu_seconds: float | None):
+        self.max_seconds, self.max_cpu_seconds = max_seconds, max_cpu_seconds
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if self.reached(spent(trainer)):
+            trainer.should_stop = True
+
+    def reached(self, used: dict[str, float]) -> bool:
+        """Whether seconds and cpu_seconds are used up."""
+        limits = {"seconds": self.max_seconds, "cpu_seconds": self.max_cpu_seconds}
+        return any(limit is not None and used.get(name, 0.0) >= limit for name, limit in limits.items())
 
 
 class StopOnSignal(pl.Callback):
@@ -96,7 +129,7 @@ class EveryClips(pl.Callback):
             self.looked_at = module.clips_seen
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if module.clips_seen > self.looked_at and module.clips_seen >= module.max_clips and trainer.is_global_zero:
+        if module.clips_seen > self.looked_at and is_over(trainer, module) and trainer.is_global_zero:
             self.look(trainer, module)
             self.looked_at = module.clips_seen
 
@@ -108,6 +141,26 @@ class EveryClips(pl.Callback):
 
     def load_state_dict(self, state: dict) -> None:
         self.looked_at = state["looked_at"]
+
+
+class Keep(EveryClips):
+    """The averaged generator of every look, in a file that `ode_vgan.load` reads.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path, every_clips: int):
+        super().__init__(every_clips)
+        self.folder = folder
+
+    def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write `checkpoints/clips_000004096.ckpt`."""
+        weights = {f"ema.copy.{key}": value for key, value in module.ema.copy.state_dict().items()}
+        told = {"config": module.config, "clips_seen": module.clips_seen} | spent(trainer)
+        buffer = BytesIO()
+        torch.save({"ode_vgan": told, "state_dict": weights}, buffer)
+        write_atomic(self.folder / "checkpoints" / f"clips_{module.clips_seen:09d}.ckpt", buffer.getvalue())
 
 
 class Watch(EveryClips):
@@ -161,8 +214,9 @@ class Score(EveryClips):
         if self.score is None:
             return
         self.last = self.score(averaged(module, self.folder), trainer.datamodule)
+        told = self.last | {"clips": float(module.clips_seen)} | spent(trainer)
         for logger in trainer.loggers:
-            logger.log_metrics(self.last | {"clips": float(module.clips_seen)}, trainer.global_step)
+            logger.log_metrics(told, trainer.global_step)
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"last": self.last}
@@ -177,6 +231,13 @@ def averaged(module: pl.LightningModule, folder: Path) -> Trained:
     return Trained(module.ema.copy, module.config, module.clips_seen, folder)
 
 
-def trained_seconds(trainer: pl.Trainer) -> float:
-    """Seconds spent in training steps, over all parts of the run."""
-    return sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, ClipBar))
+def spent(trainer: pl.Trainer) -> dict[str, float]:
+    """Seconds, wall clock and processor, spent in training steps, over all parts of the run."""
+    bar = next(callback for callback in trainer.callbacks if isinstance(callback, ClipBar))
+    return {"seconds": bar.seconds, "cpu_seconds": bar.cpu_seconds}
+
+
+def is_over(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
+    """Whether clips or seconds are used up."""
+    budgets = [callback for callback in trainer.callbacks if isinstance(callback, Budget)]
+    return module.clips_seen >= module.max_clips or any(budget.reached(spent(trainer)) for budget in budgets)

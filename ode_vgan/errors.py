@@ -1,5 +1,9 @@
-"""The one error a user can cause."""
+"""The errors a user meets."""
 
 
 class UserError(ValueError):
     """Bad input from a user: one line that names the value, the limit and the remedy."""
+
+
+class DivergedError(UserError):
+    """Training left the numbers: a loss is not finite."""

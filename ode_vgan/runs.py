@@ -19,6 +19,10 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 MAY_DIFFER = (
     "max_clips",
     "model.max_clips",
+    "max_seconds",
+    "max_cpu_seconds",
+    "max_macs",
+    "compare",
     "tick_clips",
     "logger",
     "trainer",

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ode_vgan.data.shards import Entry
-from ode_vgan.data.store import ClipStore, describe, open_source, split_entries
+from ode_vgan.data.store import ClipStore, describe, open_source, set_aside, split_entries
 from ode_vgan.data.windows import SHUFFLE_STREAM, ClipWindows, Sampling, collate
 from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
@@ -75,6 +75,7 @@ class ClipData(pl.LightningDataModule):
         cache_mb: decoded training clips kept in memory, at most; the rest are decoded when drawn.
         max_frames: frames read from the start of a clip, at most.
         limit: clips per split, at most, chosen by the hash of their keys.
+        val_share: share of the training split's concepts (meta `concept`, else the key) set aside as split "val".
     """
 
     def __init__(
@@ -93,18 +94,22 @@ class ClipData(pl.LightningDataModule):
         cache_mb: int = 1024,
         max_frames: int | None = None,
         limit: int | None = None,
+        val_share: float = 0.0,
     ):
         super().__init__()
         for name, value in (("frames", frames), ("size", size), ("batch", batch), ("workers", workers + 1)):
             if value < 1:
                 raise UserError(f"data.{name} is too small: frames, size and batch are >= 1, workers >= 0. Raise it.")
+        if not 0 <= val_share <= 0.5:
+            raise UserError(f"data.val_share={val_share}; give a share of the training clips from 0 to 0.5.")
         self.source, self.embed, self.batch, self.workers, self.seed = str(source), cached(embed), batch, workers, seed
         self.frames, self.size, self.sampling = frames, size, sampling or Sampling()
-        self.split_names, self.limit = (train_split, test_split), limit
+        self.split_names, self.limit, self.val_share = (train_split, test_split), limit, val_share
         self.cache_mb, self.max_frames = cache_mb, max_frames
         self.start_batch = 0
         self.skipped: dict[str, str] = {}
         self.train_set: ClipWindows | None = None
+        self.val_set: ClipWindows | None = None
         self.test_set: ClipWindows | None = None
         self.checked = False
 
@@ -139,7 +144,7 @@ class ClipData(pl.LightningDataModule):
         """Windows of a split at its first stride, evenly; the same ones for the same (clips, split, seed).
 
         Args:
-            split: "train" or "test". When it has fewer than `clips`, each gives several windows.
+            split: "train", "val" or "test". When it has fewer than `clips`, each gives several windows.
 
         Raises:
             UserError: the split has no clip.
@@ -179,17 +184,19 @@ class ClipData(pl.LightningDataModule):
         if self.train_set is not None:
             return
         entries = open_source(self.source)
-        train, test = (self._usable(side) for side in split_entries(entries, self.split_names))
+        train, test = split_entries(entries, self.split_names)
+        train, val = set_aside(train, self.val_share)
+        train, val, test = (self._usable(side) for side in (train, val, test))
         if not train and self.skipped:
             why = describe(self.skipped)
             raise UserError(f"{self.source}: none of {len(entries)} clips can train: {why}. {self._remedy()}")
         if not train:
             stated = sorted({str(entry.meta.get("split")) for entry in entries})
             raise UserError(f"{self.source}: no split {self.split_names[0]!r}. Set data.train_split: {stated}.")
-        rows = self._embed_captions(train + test)
-        test_mb = self.cache_mb // 8
-        self.test_set = self._windows(test, rows[len(train) :], test_mb)
-        self.train_set = self._windows(train, rows[: len(train)], self.cache_mb - test_mb)
+        text = self._embed_captions(train + val + test).split([len(train), len(val), len(test)])
+        small_mb = self.cache_mb // 8
+        self.train_set = self._windows(train, text[0], self.cache_mb - 2 * small_mb)
+        self.val_set, self.test_set = self._windows(val, text[1], small_mb), self._windows(test, text[2], small_mb)
 
     def _usable(self, entries: list[Entry]) -> list[Entry]:
         """Entries within the limit, less those that their meta already rules out."""
@@ -236,9 +243,12 @@ class ClipData(pl.LightningDataModule):
             UserError: no such split, or it has no clip.
         """
         self._index()
-        if split not in ("train", "test"):
-            raise UserError(f"split {split!r} is neither train nor test. Choose one.")
-        windows = self.train_set if split == "train" else self.test_set
+        sets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
+        if split not in sets:
+            raise UserError(f"split {split!r} is none of {', '.join(sets)}. Choose one.")
+        windows = sets[split]
+        if not len(windows) and split == "val":
+            raise UserError(f"{self.source}: nothing is set aside for validation. Give data.val_share, such as 0.1.")
         if not len(windows):
             raise UserError(f"{self.source}: no {split} clip. Add clips, or evaluate on the train split.")
         return ClipWindows(windows.store, windows.text, frames=self.frames, sampling=self.sampling.plain(), seed=seed)

@@ -127,6 +127,18 @@ def split_entries(entries: list[Entry], names: tuple[str, str]) -> tuple[list[En
     return train + free[cut:], test + free[:cut]
 
 
+def set_aside(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:
+    """Entries to train on and to validate on: whole concepts (meta `concept`, else the key), by their own hash.
+
+    The hash is not the one that makes test sets, so that a share of what that one left is a share still.
+    """
+    kept, aside = [], []
+    for entry in entries:
+        concept = str(entry.meta.get("concept") or entry.key)
+        (aside if key_share(f"validation of {concept}") < share else kept).append(entry)
+    return kept, aside
+
+
 def key_share(key: str) -> float:
     """A number in [0, 1) that the key alone decides."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48
