@@ -119,7 +119,7 @@ def decimation(subject: Subject, factors: Sequence[int] = FACTORS) -> list[Answe
     fresh path seeds and can be equal in law only: the row of other paths at the same times is what equality scores.
     """
     reference, base = subject.reference, subject.base_features
-    noisy = subject.temporal.step_noise
+    noisy = subject.temporal.step_noise and not subject.temporal.continuous
 
     def measure(factor: int, draw: int) -> dict[str, float]:
         if factor > 1 and not subject.temporal.any_gap:
