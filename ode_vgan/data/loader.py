@@ -248,7 +248,8 @@ class ClipData(pl.LightningDataModule):
             raise UserError(f"split {split!r} is none of {', '.join(sets)}. Choose one.")
         windows = sets[split]
         if not len(windows) and split == "val":
-            raise UserError(f"{self.source}: nothing is set aside for validation. Give data.val_share, such as 0.1.")
+            share = self.val_share
+            raise UserError(f"{self.source}: data.val_share={share} sets no clip aside to validate on. Raise it to 0.1.")
         if not len(windows):
             raise UserError(f"{self.source}: no {split} clip. Add clips, or evaluate on the train split.")
         return ClipWindows(windows.store, windows.text, frames=self.frames, sampling=self.sampling.plain(), seed=seed)
