@@ -29,6 +29,7 @@ CUDA_ONLY = ("nvidia-", "cuda-", "triton")
 LIGHTNING_FILES = {
     "train.py",
     "ode_vgan/gan.py",
+    "ode_vgan/published.py",
     "ode_vgan/callbacks.py",
     "ode_vgan/data/loader.py",
     "ode_vgan/embed/train.py",
