@@ -62,22 +62,30 @@ def run(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     from ode_vgan.build import build
+    from ode_vgan.match import matched
     from ode_vgan.provenance import started
     from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
+    from ode_vgan.scaling.count import clips_within, count_macs
 
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     data = build(OmegaConf.to_container(cfg.data, resolve=True), trusted=("",), embed=embed)
     cfg.embed_dim, cfg.gap_seconds = embed.dim, data.gap_seconds()
+    window = {"frames": cfg.data.frames, "gap_seconds": cfg.gap_seconds}
+    temporal = OmegaConf.to_container(cfg.temporal, resolve=True)
+    cfg.temporal = matched(temporal, **window, **OmegaConf.to_container(cfg.match))
     config = OmegaConf.to_container(cfg, resolve=True)
     check_same_run(folder, config)
-    last = folder / CHECKPOINT
-    if last.exists() and (reason := used_up(read_checkpoint(last), config)):
-        print(f"{folder} already has {reason} to train it further.")
-        return
 
     pl.seed_everything(config["seed"], verbose=False)
     module = build(config["model"], trusted=("",))
     module.config = config
+    macs = count_macs(module, **window, size=config["data"]["size"], embed_dim=embed.dim)
+    if config["max_macs"] is not None:
+        module.max_clips = min(module.max_clips, clips_within(config["max_macs"], macs))
+    last = folder / CHECKPOINT
+    if last.exists() and (reason := used_up(read_checkpoint(last), module.max_clips, config)):
+        print(f"{folder} already has {reason} to train it further.")
+        return
     score = build(config["metrics"], trusted=("",)) or None
     if score is not None:
         score.check(config["data"]["frames"])
@@ -92,15 +100,15 @@ def run(cfg: DictConfig, folder: Path) -> None:
         from ode_vgan.report.wandb import finish
 
         finish()
-    conclude(trainer, module, data, folder)
+    conclude(trainer, module, data, folder, macs)
 
 
-def used_up(checkpoint: dict, config: dict) -> str:
+def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
     """Which budget a checkpoint has reached, in words, or nothing."""
     from ode_vgan.callbacks import Budget
 
-    if checkpoint["ode_vgan"]["clips_seen"] >= config["max_clips"]:
-        return f"{config['max_clips']:,} clips; raise max_clips"
+    if checkpoint["ode_vgan"]["clips_seen"] >= max_clips:
+        return f"{max_clips:,} clips; raise {'max_clips' if max_clips == config['max_clips'] else 'max_macs'}"
     limits = {name: config[name] for name in ("max_seconds", "max_cpu_seconds")}
     used = checkpoint["callbacks"].get("ClipBar", {})
     return f"used its seconds; raise {' or '.join(limits)}" if Budget(**limits).reached(used) else ""
@@ -140,7 +148,9 @@ def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "
     )
 
 
-def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path) -> None:
+def conclude(
+    trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path, macs: dict
+) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
     from ode_vgan.callbacks import Score, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
@@ -159,6 +169,7 @@ def conclude(trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.Ligh
         **{name: round(seconds, 1) for name, seconds in spent(trainer).items()},
         "nfe": temporal.nfe,
         "parameters": {name: count(part) for name, part in parts.items()},
+        "macs": macs,
         "skipped": data.skipped,
         "score": score,
         "started": json.loads((folder / "started.json").read_text()),

@@ -22,7 +22,6 @@ MAY_DIFFER = (
     "max_seconds",
     "max_cpu_seconds",
     "max_macs",
-    "compare",
     "tick_clips",
     "logger",
     "trainer",

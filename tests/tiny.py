@@ -21,6 +21,7 @@ def tiny_overrides(folder: Path, *more: str) -> list[str]:
         "embed=none",
         "trainer=cpu",
         "metrics=none",
+        "compare=none",
         "noise_dim=8",
         "motion_dim=8",
         "style_dim=16",
