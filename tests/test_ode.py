@@ -1,15 +1,23 @@
 """Laws of the ODE path, against fields whose flow is known."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from ode_vgan.errors import UserError
+from ode_vgan.generator import Generator, draw_latents
+from ode_vgan.metrics.solver import tight, with_solver
 from ode_vgan.temporal.fields import Field
-from ode_vgan.temporal.ode import ADAPTIVE, OdePath
+from ode_vgan.temporal.ode import ADAPTIVE, OdePath, SolvedPath
+from ode_vgan.temporal.timed import TimedPath
 
+CONFIGS = Path(__file__).parents[1] / "conf" / "temporal"
+SOLVED = ("ode", "ode2", "ode3", "ode_rk4", "ode_time", "oscillator", "hamiltonian", "driven")
 B, Z, E = 5, 2, 3
 DEFAULTS = {
     "hidden": 16, "depth": 2, "order": 1, "time_input": True, "text_input": True, "rate": 4.0, "decay": 0.5,
@@ -97,7 +105,7 @@ def test_a_step_is_never_longer_than_step_seconds():
         assert model.nfe == steps
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, 2, 3])
 def test_flow_composes(order: int):
     z0, times, c = inputs()
     model = build(order=order)
@@ -110,20 +118,22 @@ def test_flow_composes(order: int):
     assert torch.allclose(leap, small, atol=1e-5)  # solver error of steps of at most 0.2 s
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@torch.no_grad()
+@pytest.mark.parametrize("order", [1, 2, 3])
 def test_flow_reverses(order: int):
     z0, times, c = inputs()
-    model = build(order=order, steps_per_frame=10)
+    model = build(order=order, steps_per_frame=10 * order)
     there = model.flow(model.field.start(z0, c), times, c)
     back = model.flow(there[:, -1], times.flip(1), c)
     assert torch.allclose(back.flip(1), there, atol=1e-5)
 
 
-def test_second_order_flow_outputs_its_position():
+@pytest.mark.parametrize("order", [2, 3])
+def test_higher_order_flow_outputs_its_position(order: int):
     z0, times, c = inputs()
-    model = build(order=2)
+    model = build(order=order)
     states = model.flow(model.field.start(z0, c), times, c)
-    assert states.shape == (B, 7, 2 * Z)
+    assert states.shape == (B, 7, order * Z)
     assert torch.equal(model(z0, times, c), states[..., :Z])
 
 
@@ -135,7 +145,8 @@ def test_autonomous_flow_does_not_know_what_time_it_is():
 
 
 @pytest.mark.parametrize(
-    ("solver", "shared", "order"), [("rk4", False, 2), ("rk4", True, 1), ("dopri5", False, 1), ("dopri5", True, 2)]
+    ("solver", "shared", "order"),
+    [("rk4", False, 2), ("rk4", True, 1), ("dopri5", False, 1), ("dopri5", True, 2), ("rk4", True, 3)],
 )
 def test_adjoint_gradient_equals_the_direct_one(solver: str, shared: bool, order: int):
     gradients = []
@@ -164,7 +175,7 @@ def test_adaptive_solver_spends_less_on_uniform_frames_than_on_uneven_ones():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"order": 3}, "order=3"),
+        ({"order": 4}, "order=4"),
         ({"solver": "rk5"}, "solver='rk5' is unknown; choose one of euler"),
         ({"steps_per_frame": 0}, "steps_per_frame=0"),
         ({"step_seconds": 0.0}, "step_seconds=0.0"),
@@ -173,3 +184,84 @@ def test_adaptive_solver_spends_less_on_uniform_frames_than_on_uneven_ones():
 def test_a_setting_that_cannot_be_is_refused(given: dict, says: str):
     with pytest.raises(UserError, match=says):
         build(**given)
+
+
+def trained(name: str) -> tuple[Generator, tuple]:
+    """A generator around a config's model with a field as strong as training makes it, and what to ask it."""
+    given = {"motion_dim": 16, "embed_dim": 24, "temporal": OmegaConf.load(CONFIGS / f"{name}.yaml")}
+    torch.manual_seed(0)
+    model = instantiate(OmegaConf.create(given).temporal)
+    assert isinstance(model, SolvedPath)
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            weight.mul_(3.0 if key.endswith(("mlp.leave.weight", "heights")) else 1.0)
+    generator = Generator(model, nn.Identity(), noise_dim=4, style_dim=4, embed_dim=24).requires_grad_(False)
+    times = torch.arange(9) / 12 * torch.tensor([1.0, 0.5, 0.9, 0.7, 0.8])[:, None]
+    text = nn.functional.normalize(torch.randn(B, 24), dim=1)
+    return generator, (draw_latents(B, 4), times, text)
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_every_solver_finds_the_same_path_of_a_configs_field_within_its_error(name: str):
+    generator, (latents, times, text) = trained(name)
+    times, text = times.double(), text.double()
+    start = generator.double().to_start(latents.motion.double(), text)
+
+    def path(**solver) -> Tensor:
+        return with_solver(generator, **solver).temporal(start, times, text, latents.seeds)
+
+    truth = tight(generator).temporal(start, times, text, latents.seeds)
+    assert truth.diff(dim=1).abs().amax() > 0.1  # it moves
+    # twice what was measured, on paths of about unit size; a tolerance holds for a step, so the path's error is larger
+    for solver, limit in (
+        ({}, 0.02),  # as trained
+        ({"solver": "dopri5", "rtol": 1e-4}, 3e-3),
+        ({"solver": "dopri5", "rtol": 1e-6}, 2e-5),
+        ({"solver": "bosh3", "rtol": 1e-5}, 2e-3),
+        ({"solver": "midpoint", "steps_per_frame": 4}, 3e-3),
+        ({"solver": "rk4", "steps_per_frame": 2}, 1e-5),
+    ):
+        apart = float((path(**solver) - truth).abs().max())
+        assert apart < limit, (solver, apart)
+
+
+def test_rk4_is_closer_than_midpoint_at_the_same_evaluations():
+    generator, (latents, times, text) = trained("ode")
+    truth = tight(generator).path(latents, times, text)[1]
+    errors = {}
+    for solver, steps in (("midpoint", 2), ("rk4", 1)):
+        other = with_solver(generator, solver=solver, steps_per_frame=steps)
+        errors[solver] = float((other.path(latents, times, text)[1] - truth).abs().mean())
+        assert other.temporal.nfe == 4 * 8
+    assert errors["rk4"] < 0.2 * errors["midpoint"]
+
+
+def test_rk4_config_differs_from_ode_in_the_solver_alone():
+    ours, ode = (OmegaConf.load(CONFIGS / f"{name}.yaml") for name in ("ode_rk4", "ode"))
+    assert {key for key in ode if ode._get_node(key)._value() != ours._get_node(key)._value()} == {"solver"}
+    assert set(ours) == set(ode)
+
+
+def test_timed_path_runs_faster_through_a_shorter_horizon_and_refuses_none():
+    z0, _, c = inputs()
+    given = {key: DEFAULTS[key] for key in ("hidden", "depth", "text_input", "solver")}
+
+    def path(horizon: float, scale: float) -> Tensor:
+        torch.manual_seed(0)
+        model = TimedPath(
+            Z, E, **given, rate=4.0 / scale, decay=0.5 / scale, horizon_seconds=horizon, steps_per_frame=8
+        )  # fmt: skip
+        return model.double()(z0, scale * torch.arange(5).double() * 0.1, c)
+
+    assert torch.allclose(path(1.0, 1.0), path(3.0, 3.0), atol=1e-6)  # another unit of time, the same path
+    with pytest.raises(UserError, match="horizon_seconds=0.0"):
+        path(0.0, 1.0)
+
+
+def test_every_continuous_config_has_the_size_of_the_first():
+    sizes = {}
+    for name in (*SOLVED, "sde", "sde_stratonovich", "sde_milstein", "sde_reversible"):
+        given = {"motion_dim": 64, "embed_dim": 384, "temporal": OmegaConf.load(CONFIGS / f"{name}.yaml")}
+        model = instantiate(OmegaConf.create(given).temporal)
+        sizes[name] = sum(weight.numel() for weight in model.parameters())
+    assert all(abs(size / sizes["ode"] - 1) < 0.1 for size in sizes.values()), sizes

@@ -7,14 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from ode_vgan.errors import UserError
+from ode_vgan.temporal.milstein import MilsteinPath, OwnDiffusion
 from ode_vgan.temporal.noise import clip_noise
-from ode_vgan.temporal.sde import STEPS, Diffusion, SdePath
+from ode_vgan.temporal.reversible import ReversiblePath
+from ode_vgan.temporal.sde import STEPS, Diffusion, SdePath, StochasticPath
 
 Z, E = 16, 8
 DEFAULTS = {
     "hidden": 16, "depth": 2, "noise_hidden": 8, "time_input": True, "text_input": True, "rate": 4.0, "decay": 0.5,
     "gate": 0.05, "calculus": "ito", "steps_per_frame": 2,
 }  # fmt: skip
+
+
+KINDS = {"milstein": MilsteinPath, "reversible": ReversiblePath}  # beside SdePath's two
 
 
 class Linear(nn.Module):
@@ -30,10 +35,15 @@ class Linear(nn.Module):
     def at(self, t: Tensor, z: Tensor, context: Tensor) -> Tensor:
         return self.slope * z + self.offset
 
+    def with_slope(self, t: Tensor, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.at(t, z, context), torch.full_like(z, self.slope)
 
-def build(drift: nn.Module | None = None, diffusion: nn.Module | None = None, **given) -> SdePath:
+
+def build(drift: nn.Module | None = None, diffusion: nn.Module | None = None, **given) -> StochasticPath:
     torch.manual_seed(0)
-    model = SdePath(Z, E, **(DEFAULTS | given))
+    given = DEFAULTS | ({"restart_frames": 99} if given.get("calculus") == "reversible" else {}) | given
+    kind = KINDS.get(given["calculus"], SdePath)
+    model = kind(Z, E, **{key: value for key, value in given.items() if kind is SdePath or key != "calculus"})
     model.drift, model.diffusion = drift or model.drift, diffusion or model.diffusion
     return model
 
@@ -44,7 +54,9 @@ def inputs(batch: int) -> tuple[Tensor, Tensor]:
     return torch.randn(batch, Z, generator=generator), nn.functional.normalize(c, dim=1)
 
 
-@pytest.mark.parametrize(("calculus", "order"), [("ito", 0.5), ("stratonovich", 1.0)])
+@pytest.mark.parametrize(
+    ("calculus", "order"), [("ito", 0.5), ("stratonovich", 1.0), ("milstein", 1.0), ("reversible", 1.0)]
+)
 def test_sde_path_converges_strongly_at_its_order_on_geometric_brownian_motion(calculus: str, order: float):
     pull, sigma, finest, batch = -0.5, 0.8, 64, 400
     generator = torch.Generator().manual_seed(5)
@@ -53,7 +65,7 @@ def test_sde_path_converges_strongly_at_its_order_on_geometric_brownian_motion(c
     fine = torch.randn(batch, 3, finest, Z, generator=generator, dtype=torch.float64)
     brownian = (fine * (gaps / finest).sqrt()[..., None, None]).sum((1, 2))
     z0, c = torch.ones(batch, Z, dtype=torch.float64), torch.ones(batch, E, dtype=torch.float64)
-    drift = pull - 0.5 * sigma**2 if calculus == "ito" else pull
+    drift = pull - 0.5 * sigma**2 if calculus in ("ito", "milstein") else pull
     exact = (drift * times[:, -1:] + sigma * brownian).exp()
     errors = []
     for steps in (4, 16, 64):
@@ -64,7 +76,7 @@ def test_sde_path_converges_strongly_at_its_order_on_geometric_brownian_motion(c
     assert abs(measured - order) < 0.1, errors
 
 
-@pytest.mark.parametrize(("calculus", "steps"), [("ito", 2), ("ito", 3), ("stratonovich", 1)])
+@pytest.mark.parametrize(("calculus", "steps"), [("ito", 2), ("ito", 3), ("stratonovich", 1), ("reversible", 2)])
 def test_sde_path_has_the_mean_and_variance_of_ornstein_uhlenbeck(calculus: str, steps: int):
     pull, sigma, batch = 1.5, 0.6, 4000
     model = build(Linear(-pull), Linear(0.0, sigma), calculus=calculus, steps_per_frame=steps)
@@ -90,7 +102,10 @@ def test_brownian_increments_have_the_variance_of_the_time_between_frames():
     assert torch.corrcoef(scaled.transpose(0, 1).flatten(1)).triu(1).abs().max() < 0.03
 
 
-@pytest.mark.parametrize(("calculus", "method"), [("ito", "euler"), ("stratonovich", "heun")])
+@pytest.mark.parametrize(
+    ("calculus", "method"),
+    [("ito", "euler"), ("stratonovich", "heun"), ("milstein", "milstein"), ("reversible", "reversible_heun")],
+)
 def test_sde_path_equals_torchsde_on_the_same_brownian_path(calculus: str, method: str):
     torchsde = pytest.importorskip("torchsde")
     batch, frames, gap = 3, 5, 0.125
@@ -110,13 +125,13 @@ def test_sde_path_equals_torchsde_on_the_same_brownian_path(calculus: str, metho
             return "a given walk"
 
     class Equation(nn.Module):
-        noise_type, sde_type = "diagonal", calculus
+        noise_type, sde_type = "diagonal", {"milstein": "ito", "reversible": "stratonovich"}.get(calculus, calculus)
 
         def f(self, t, z):
             return model.drift(t, z, c)
 
         def g(self, t, z):
-            return model.diffusion(t, z, c)
+            return model.diffusion.at(t, z, model.diffusion.context(c))
 
     theirs = torchsde.sdeint(Equation(), z0, times, bm=Brownian(), method=method, dt=gap / 2).transpose(0, 1)
     assert torch.allclose(model.driven_by(noise, z0, times, c), theirs, atol=1e-5)
@@ -174,8 +189,103 @@ def test_diffusion_starts_small_and_stays_bounded():
 
 
 @pytest.mark.parametrize(
-    ("given", "says"), [({"calculus": "rough"}, "calculus='rough'"), ({"steps_per_frame": 0}, "steps_per_frame=0")]
+    ("given", "says"),
+    [
+        ({"calculus": "rough"}, "calculus='rough'"),
+        ({"steps_per_frame": 0}, "steps_per_frame=0"),
+        ({"calculus": "reversible", "restart_frames": 0}, "restart_frames=0"),
+    ],
 )
 def test_a_setting_that_cannot_be_is_refused(given: dict, says: str):
     with pytest.raises(UserError, match=says):
         build(**given)
+
+
+def test_milsteins_diffusion_sees_its_own_coordinate_and_knows_its_slope():
+    torch.manual_seed(0)
+    diffusion = OwnDiffusion(Z, E, hidden=8, text_input=True, gate=0.05).double()
+    z, c = (value.double() for value in inputs(1))
+    context, t = diffusion.context(c), torch.tensor(0.0)
+    g, slope = diffusion.with_slope(t, z, context)
+    whole = torch.autograd.functional.jacobian(lambda z: diffusion.with_slope(t, z, context)[0][0], z)[:, 0]
+    assert torch.allclose(whole, slope[0].diag(), atol=1e-12) and slope.abs().min() > 0
+    assert torch.allclose(g, torch.full_like(g, 0.05), atol=0.04)
+    assert diffusion.with_slope(t, 1e4 * z, context)[0].abs().max() <= 0.1
+    assert not torch.allclose(g, diffusion.with_slope(t, z, diffusion.context(-c))[0])
+
+
+def test_milstein_is_closer_than_euler_to_one_brownian_path():
+    z0, c = (value.double() for value in inputs(64))
+    times, finest = torch.tensor([0.0, 0.25, 0.5]).double(), 64
+    fine = torch.randn(64, 2 * finest, Z, dtype=torch.float64)
+
+    def path(model: StochasticPath, steps: int) -> Tensor:
+        model.steps_per_frame = steps
+        noise = fine.unflatten(1, (2 * steps, -1)).sum(2) / math.sqrt(finest // steps)
+        return model.driven_by(noise, z0, times, c).detach()[:, -1]
+
+    milstein = build(calculus="milstein", gate=1.5).double()
+    milstein.diffusion.heights.data.mul_(10)
+
+    euler = build(milstein.drift, milstein.diffusion).double()
+    exact = path(milstein, finest)
+    assert (path(milstein, 8) - exact).abs().mean() < 0.5 * (path(euler, 8) - exact).abs().mean()
+
+
+def test_reversible_heun_undoes_its_steps():
+    model, (z0, c) = build(calculus="reversible", gate=0.5, steps_per_frame=3), inputs(5)
+    times = torch.arange(9) * torch.linspace(0.05, 0.12, 5)[:, None]
+    coefficients = model.coefficients(model.drift.context(c), model.diffusion.context(c))
+    grid = model.grid(torch.randn(5, 24, Z), times)
+    with torch.no_grad():
+        state = begin = model.begin(coefficients, times[:, 0], z0)
+        for t, dt, dw in grid:
+            state = model.advance(coefficients, t, dt, state, dw)
+        assert (state[0] - z0).abs().max() > 0.5
+        for t, dt, dw in reversed(grid):
+            state = model.retreat(coefficients, t, dt, state, dw)
+    for there, back in zip(begin, state, strict=True):
+        assert torch.allclose(there, back, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "restart", "restarts"), [(1, 99, 0), (3, 2, 2)])
+def test_undoing_the_steps_gives_the_same_path_and_gradient_as_remembering_them(
+    steps: int, restart: int, restarts: int
+):
+    noise, gradients, paths = torch.randn(4, 5 * steps, Z).double(), [], []
+    for adjoint in (False, True):
+        z0, c = (value.double().requires_grad_() for value in inputs(4))
+        model = build(calculus="reversible", gate=0.5, adjoint=adjoint, steps_per_frame=steps, restart_frames=restart)
+        model = model.double()
+        paths.append(model.driven_by(noise, z0, torch.arange(6).double() * 0.1, c))
+        (paths[-1] * torch.linspace(-1, 2, 6)[:, None]).pow(2).sum().backward()
+        gradients.append([z0.grad, c.grad, *(weight.grad for weight in model.parameters())])
+        assert model.nfe == (5 * steps + 1) + restarts
+    assert torch.equal(*paths)
+    for direct, adjoint in zip(*gradients, strict=True):
+        assert torch.allclose(direct, adjoint, rtol=1e-8, atol=1e-10) and direct.abs().max() > 0
+
+
+@pytest.mark.parametrize("calculus", ["milstein", "reversible"])
+def test_other_steppers_count_their_evaluations_exactly_and_belong_to_the_seed(calculus: str):
+    (z0, c), times = inputs(3), torch.arange(6) * 0.1
+    model, seeds = build(calculus=calculus, steps_per_frame=3), torch.tensor([3, 4, 5])
+    path = model(z0, times, c, seeds)
+    assert model.nfe == 3 * 5 + (calculus == "reversible")
+    assert torch.allclose(model(z0.flip(0), times, c.flip(0), seeds.flip(0)), path.flip(0), atol=1e-6)
+
+
+def test_reversible_heun_follows_heun_over_a_long_path_if_it_starts_anew_and_not_otherwise():
+    (z0, c), times = inputs(4), torch.arange(121) / 12
+    noise = torch.randn(4, 240, Z)
+
+    def path(calculus: str, steps: int, noise: Tensor, **given) -> Tensor:
+        model = build(calculus=calculus, steps_per_frame=steps, gate=0.2, **given).requires_grad_(False)
+        model.drift.mlp.leave.weight.mul_(4)  # as strong as training makes it
+        return model.driven_by(noise, z0, times, c)
+
+    heun = path("stratonovich", 2, noise)
+    held, lost = (path("reversible", 2, noise, restart_frames=count) for count in (4, 999))
+    apart = [(other - heun).square().mean((0, 2)).sqrt() for other in (held, lost)]
+    assert apart[0][:13].max() < 0.05 and apart[1][:13].max() < 0.05  # a window of 1 s
+    assert apart[0].max() < 0.3 < 1 < apart[1].max()

@@ -14,9 +14,9 @@ from ode_vgan.errors import UserError
 from ode_vgan.generator import Generator, Latents
 from ode_vgan.metrics.continuous import BATCH, Answer, Path, Subject, pixel_rms
 from ode_vgan.temporal.noise import clip_noise
-from ode_vgan.temporal.ode import ADAPTIVE, FIXED_STEP, OdePath
+from ode_vgan.temporal.ode import ADAPTIVE, FIXED_STEP, SolvedPath
 from ode_vgan.temporal.path import TemporalModel
-from ode_vgan.temporal.sde import SdePath
+from ode_vgan.temporal.sde import StochasticPath
 
 TIGHT_STEPS = 32  # of rk4 in a frame gap: at float32's rounding
 FIXED = (
@@ -72,18 +72,18 @@ def with_solver(
         raise UserError(f"steps_per_frame={steps_per_frame}; give 1 or more.")
     if rtol is not None and not 0 < rtol < 1:
         raise UserError(f"rtol={rtol:g}; give a tolerance between 0 and 1.")
-    if isinstance(temporal, OdePath):
+    if isinstance(temporal, SolvedPath):
         _set_ode(temporal, solver, steps_per_frame, rtol)
-    elif isinstance(temporal, SdePath) and solver is None and rtol is None:
+    elif isinstance(temporal, StochasticPath) and solver is None and rtol is None:
         temporal.steps_per_frame = steps_per_frame or temporal.steps_per_frame
-    elif isinstance(temporal, SdePath):
-        raise UserError("SdePath knows its own step and no tolerance; set steps_per_frame alone.")
+    elif isinstance(temporal, StochasticPath):
+        raise UserError(f"{type(temporal).__name__} knows its own step and no tolerance; set steps_per_frame alone.")
     else:
         raise UserError(f"{type(temporal).__name__} has no solver. Choose temporal=ode or sde.")
     return other
 
 
-def _set_ode(temporal: OdePath, solver: str | None, steps_per_frame: int | None, rtol: float | None) -> None:
+def _set_ode(temporal: SolvedPath, solver: str | None, steps_per_frame: int | None, rtol: float | None) -> None:
     temporal.solver = solver or temporal.solver
     if temporal.solver not in FIXED_STEP + ADAPTIVE:
         raise UserError(f"solver={solver!r} is unknown; choose one of {', '.join(FIXED_STEP + ADAPTIVE)}.")
@@ -104,11 +104,11 @@ def solver(subject: Subject, settings: Sequence[Setting] | None = None) -> list[
     Of an SDE every setting follows one Brownian path, whose increments are sums of the finest ones.
     """
     generator, temporal = subject.generator, subject.temporal
-    if not isinstance(temporal, OdePath | SdePath):
+    if not isinstance(temporal, SolvedPath | StochasticPath):
         note = f"cannot: {subject.model} has no solver. Choose temporal=ode or sde."
         return [Answer("solver", {"setting": "any"}, note=note, protocol=subject.protocol)]
     if settings is None:
-        settings = ODE_SETTINGS if isinstance(temporal, OdePath) else SDE_SETTINGS
+        settings = ODE_SETTINGS if isinstance(temporal, SolvedPath) else SDE_SETTINGS
     models = {
         str(each): with_solver(generator, solver=each.solver, steps_per_frame=each.steps_per_frame, rtol=each.rtol)
         for each in settings
@@ -141,7 +141,7 @@ def solver(subject: Subject, settings: Sequence[Setting] | None = None) -> list[
 
 def _tightest(generator: Generator, models: Mapping[str, Generator]) -> tuple[Generator, Callable, dict]:
     """The reference model, how a model makes its path, and the protocol's word for it."""
-    if isinstance(generator.temporal, OdePath):
+    if isinstance(generator.temporal, SolvedPath):
         return tight(generator), lambda model: model.path, {"tight": f"rk4, {TIGHT_STEPS} steps a gap"}
     steps = SDE_FINER * math.lcm(*(model.temporal.steps_per_frame for model in models.values()))
     told = {"tight": f"{steps} steps a gap, the same Brownian path"}
@@ -200,7 +200,7 @@ def reversal(subject: Subject, windows: int = 3) -> list[Answer]:
         note = f"cannot: {subject.model} cannot run backward. Choose temporal=ode."
         return [Answer("reversal", {"windows": "any"}, note=note, protocol=subject.protocol)]
     models = {"as trained": subject.generator}
-    if isinstance(subject.temporal, OdePath):
+    if isinstance(subject.temporal, SolvedPath):
         models["tight"] = tight(subject.generator)
     settings = [(count, name) for count in range(1, windows + 1) for name in models]
     answers = []
@@ -219,7 +219,7 @@ def _reverse(subject: Subject, generator: Generator, windows: int) -> dict[str, 
         part = slice(i, i + BATCH)
         latents, c = subject.latents.slice(part).to(device), subject.text[part].to(device)
         start = generator.to_start(latents.motion, c).float()
-        end, nfe = there_and_back(generator.temporal, start, times, c)
+        end, nfe = there_and_back(generator.temporal, start, times, c, latents.seeds)
         w = generator.to_style(latents.content, c)
         before, after = (generator.decoder(w, z[:, None], c).clamp(-1, 1) for z in (start, end))
         latent.append(((end - start).norm(dim=1) / start.norm(dim=1)).cpu())
@@ -234,15 +234,17 @@ def _reverse(subject: Subject, generator: Generator, windows: int) -> dict[str, 
     return told | {"pixel_rms": float(pixel.mean()), "pixel_rms_most": float(pixel.max())}
 
 
-def there_and_back(temporal: TemporalModel, z0: Tensor, times: Tensor, c: Tensor) -> tuple[Tensor, int]:
+def there_and_back(
+    temporal: TemporalModel, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Where the path from z0 (B, Z) ends after all rising times (T,) and back, (B, Z), and its evaluations.
 
-    An ODE is followed in its whole state, which at second order has the velocity too.
+    An ODE is followed in its whole state, which may hold more than the path, and under the noise its seeds name.
     """
-    if not isinstance(temporal, OdePath):
-        there = temporal(z0, times, c)[:, -1]
+    if not isinstance(temporal, SolvedPath):
+        there = temporal(z0, times, c, seeds)[:, -1]
         nfe = temporal.nfe
-        return temporal(there, times.flip(0), c)[:, -1], nfe + temporal.nfe
-    there = temporal.flow(temporal.field.start(z0, c), times, c)[:, -1]
+        return temporal(there, times.flip(0), c, seeds)[:, -1], nfe + temporal.nfe
+    there = temporal.flow(temporal.field.start(z0, c), times, c, seeds)[:, -1]
     nfe = temporal.nfe
-    return temporal.flow(there, times.flip(0), c)[:, -1, : temporal.dim], nfe + temporal.nfe
+    return temporal.flow(there, times.flip(0), c, seeds)[:, -1, : temporal.dim], nfe + temporal.nfe

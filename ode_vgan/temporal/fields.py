@@ -150,3 +150,46 @@ class SecondOrderField(Field):
         q, v = state.chunk(2, 1)
         force = self.mlp(t, torch.cat([q, v / rate], 1), context).tanh() - self.pull * q
         return torch.cat([v, rate.square() * force - self.decay * v], 1)
+
+
+class ThirdOrderField(Field):
+    """Third order: q' = v, v' = a, and a' brings the second order's acceleration about with a lag of 1 / rate.
+
+    a' = rate^3 * tanh(mlp(t, q, v / rate, a / rate^2, c)) - rate^3 pull q - (rate^2 pull + rate decay) v
+    - (rate + decay) a. The linear terms have the roots of (s + rate)(s^2 + decay s + rate^2 pull), so that without
+    learning every solution falls, whatever rate > 0 is learned, and a bounded force keeps |q| bounded. Backward in
+    time the lag is a growth of `rate` per second, more than the other orders'. The state is [q, v, a], (B, 3Z), and
+    the force sees all of it; the initial v and a are a small map of z0 and c.
+
+    Args:
+        hidden, depth, time_input, text_input, rate, decay: as in `MlpField`.
+        pull: spring constant in units of rate^2.
+        start_hidden: width of the map to the initial velocity and acceleration.
+    """
+
+    def __init__(
+        self, dim: int, embed_dim: int, *, hidden: int, depth: int, time_input: bool, text_input: bool,
+        rate: float = 8.0, decay: float = 0.5, pull: float = 0.25, start_hidden: int = 32,
+    ):  # fmt: skip
+        super().__init__()
+        self.state_dim = 3 * dim
+        self.decay, self.pull = decay, pull
+        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.mlp = ConditionedMlp(
+            3 * dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
+        )
+        self.begin = ConditionedMlp(
+            dim, 2 * dim, embed_dim, hidden=start_hidden, depth=1, time_input=False, text_input=text_input
+        )
+
+    def start(self, z0: Tensor, c: Tensor) -> Tensor:
+        rate = self.log_rate.exp()
+        v, a = self.begin(z0.new_zeros(()), z0, self.begin.context(c)).chunk(2, 1)
+        return torch.cat([z0, rate * v, rate.square() * a], 1)
+
+    def at(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:
+        rate = self.log_rate.exp()
+        q, v, a = state.chunk(3, 1)
+        force = self.mlp(t, torch.cat([q, v / rate, a / rate.square()], 1), context).tanh() - self.pull * q
+        settle = (rate.square() * self.pull + rate * self.decay) * v + (rate + self.decay) * a
+        return torch.cat([v, a, rate.pow(3) * force - settle], 1)

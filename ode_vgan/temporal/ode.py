@@ -3,27 +3,28 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from ode_vgan.errors import UserError
-from ode_vgan.temporal.fields import MlpField, SecondOrderField
+from ode_vgan.temporal.fields import MlpField, SecondOrderField, ThirdOrderField
 from ode_vgan.temporal.path import TemporalModel
 
 FIXED_STEP = ("euler", "midpoint", "rk4")
 ADAPTIVE = ("dopri5", "bosh3", "adaptive_heun")  # not dopri8: between its steps it is off by more than its tolerance
-FIELDS = {1: MlpField, 2: SecondOrderField}
+FIELDS = {1: MlpField, 2: SecondOrderField, 3: ThirdOrderField}
+
+Motion = Callable[[Tensor, Tensor, Tensor], Tensor]  # (t () or (B,), state (B, S), context) -> d state / dt in 1/s
 
 
-class OdePath(TemporalModel):
-    """dz/dt = f(t, z, c) from z(times[0]) = z0, solved by torchdiffeq.
+class SolvedPath(TemporalModel):
+    """dz/dt = f(t, z, c) from z(times[0]) = z0, solved by torchdiffeq; the first Z entries of the state are z.
 
     With times per clip (B, T) the solver runs over s in [0, T - 1], where t is linear between frames:
     dz/ds = f(t(s), z, c) * dt/ds, so that one solve serves clips of any frame times.
 
     Args:
-        hidden, depth, time_input, text_input, rate, decay: of the field, see `fields`.
-        order: 1, or 2 with state [q, v] and output q.
+        field: f, see `fields.Field`.
         solver: one of FIXED_STEP or ADAPTIVE.
         rtol, atol: for adaptive solvers. The error in the gradient is some five times larger.
         steps_per_frame: steps in each frame gap, for fixed-step solvers.
@@ -40,29 +41,30 @@ class OdePath(TemporalModel):
     starts_at_z0 = True
 
     def __init__(
-        self, dim: int, embed_dim: int, *, hidden: int, depth: int, order: int, time_input: bool, text_input: bool,
-        rate: float, decay: float, solver: str, rtol: float = 1e-3, atol: float = 1e-4, steps_per_frame: int = 1,
-        step_seconds: float | None = None, adjoint: bool = False,
+        self, dim: int, embed_dim: int, field: nn.Module, *, solver: str, rtol: float = 1e-3, atol: float = 1e-4,
+        steps_per_frame: int = 1, step_seconds: float | None = None, adjoint: bool = False,
     ):  # fmt: skip
         super().__init__(dim, embed_dim)
-        if order not in FIELDS:
-            raise UserError(f"order={order}; an ODE path has order 1 or 2.")
         if solver not in FIXED_STEP + ADAPTIVE:
             raise UserError(f"solver={solver!r} is unknown; choose one of {', '.join(FIXED_STEP + ADAPTIVE)}.")
         if steps_per_frame < 1 or (step_seconds is not None and step_seconds <= 0):
             raise UserError(f"steps_per_frame={steps_per_frame}, step_seconds={step_seconds}; give >= 1 and > 0 s.")
-        self.field = FIELDS[order](
-            dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input, rate=rate,
-            decay=decay,
-        )  # fmt: skip
+        self.field = field
         self.solver, self.rtol, self.atol = solver, rtol, atol
         self.steps_per_frame, self.step_seconds, self.adjoint = steps_per_frame, step_seconds, adjoint
 
     def path(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
-        return self.flow(self.field.start(z0, c), times, c)[..., : self.dim]
+        return self.flow(self.field.start(z0, c), times, c, seeds)[..., : self.dim]
 
-    def flow(self, state: Tensor, times: Tensor, c: Tensor) -> Tensor:
-        """The full state (B, T, S) at times (T,) or (B, T), from state (B, S) at times[0]; S is Z or 2Z for order 2."""
+    def flow(self, state: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """The full state (B, T, S) at times (T,) or (B, T), from state (B, S) at times[0]; S >= Z."""
+        return self._solve(self.motion(state, seeds), state, times, self.field.context(c))
+
+    def motion(self, state: Tensor, seeds: Tensor | None) -> Motion:
+        """What the solver follows: the field itself, or the field under a noise that `seeds` name."""
+        return self.field.at
+
+    def _solve(self, motion: Motion, state: Tensor, times: Tensor, context: Tensor) -> Tensor:
         self.nfe = 0
         if times.shape[-1] == 1:
             return state.unsqueeze(1)
@@ -71,14 +73,13 @@ class OdePath(TemporalModel):
         call = {"method": self.solver, "rtol": self.rtol, "atol": self.atol}
         # perturb: at a frame, where dt/ds jumps, a fixed step sees its own side
         call["options"] = clock.jumps() if adaptive else {"grid_constructor": self._grid(times), "perturb": True}
-        context = self.field.context(c)
         evaluations = 0
 
         def speed(s: Tensor, now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             nonlocal evaluations
             evaluations += 1
             t, pace = clock.at(s)
-            return self.field.at(t, now[0], now[1]) * pace, torch.zeros_like(now[1])
+            return motion(t, now[0], now[1]) * pace, torch.zeros_like(now[1])
 
         if self.adjoint:  # finds gradients of weights and state only, so the text's part travels as state
             weights = tuple(weight for weight in self.field.parameters() if weight.requires_grad)
@@ -104,6 +105,32 @@ class OdePath(TemporalModel):
             return torch.cat([*pieces, torch.tensor([float(frames[-1])])]).to(knots)
 
         return grid
+
+
+class OdePath(SolvedPath):
+    """The path of the field of a given order.
+
+    Args:
+        hidden, depth, time_input, text_input, rate, decay: of the field, see `fields`.
+        order: 1, 2 with state [q, v], or 3 with state [q, v, a]; the output is q.
+        solver, rtol, atol, steps_per_frame, step_seconds, adjoint: see `SolvedPath`.
+    """
+
+    def __init__(
+        self, dim: int, embed_dim: int, *, hidden: int, depth: int, order: int, time_input: bool, text_input: bool,
+        rate: float, decay: float, solver: str, rtol: float = 1e-3, atol: float = 1e-4, steps_per_frame: int = 1,
+        step_seconds: float | None = None, adjoint: bool = False,
+    ):  # fmt: skip
+        if order not in FIELDS:
+            raise UserError(f"order={order}; an ODE path has order 1, 2 or 3.")
+        field = FIELDS[order](
+            dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input, rate=rate,
+            decay=decay,
+        )  # fmt: skip
+        super().__init__(
+            dim, embed_dim, field, solver=solver, rtol=rtol, atol=atol, steps_per_frame=steps_per_frame,
+            step_seconds=step_seconds, adjoint=adjoint,
+        )  # fmt: skip
 
 
 class SharedClock:

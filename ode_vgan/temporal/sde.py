@@ -1,5 +1,6 @@
 """The latent path as a sample of a stochastic differential equation with diagonal noise."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,9 @@ from ode_vgan.temporal.fields import ConditionedMlp, MlpField
 from ode_vgan.temporal.noise import clip_noise
 from ode_vgan.temporal.path import TemporalModel
 
-Coefficients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (t (B,), z (B, Z)) -> drift, diffusion
+Coefficients = Callable[[Tensor, Tensor], tuple[Tensor, ...]]  # (t (B,), z (B, Z)) -> drift, diffusion
+State = tuple[Tensor, ...]  # what a stepper carries from step to step, z (B, Z) first
+Step = tuple[Tensor, Tensor, Tensor]
 
 
 def euler_maruyama(coefficients: Coefficients, t: Tensor, dt: Tensor, z: Tensor, dw: Tensor) -> Tensor:
@@ -53,8 +56,8 @@ class Diffusion(nn.Module):
         return self.at(t, z, self.context(c))
 
 
-class SdePath(TemporalModel):
-    """dz = f(t, z, c) dt + g(t, z, c) dW, the drift f being the ODE's field.
+class StochasticPath(TemporalModel):
+    """dz = f(t, z, c) dt + g(t, z, c) dW with diagonal noise, stepped by whatever a subclass calls `advance`.
 
     The stepper is our own because torchsde interpolates linearly between its steps, which loses up to half of the
     variance when dt does not divide the frame gap, takes one dt for the whole batch where frame gaps differ between
@@ -64,10 +67,7 @@ class SdePath(TemporalModel):
     `continuous` is False: the law of the path has no grid but a drawn path belongs to the times it was drawn for.
 
     Args:
-        hidden, depth, time_input, text_input, rate, decay: of the drift, see `fields`.
-        noise_hidden: width of the diffusion's one hidden layer.
-        gate: initial diffusion per square root of a second.
-        calculus: "ito", stepped by Euler-Maruyama, or "stratonovich", by Heun (two evaluations a step).
+        drift, diffusion: f and g, each with `context(c)` and `at(t, z, context)`.
         steps_per_frame: steps in each frame gap.
     """
 
@@ -78,19 +78,11 @@ class SdePath(TemporalModel):
     step_noise = True
     starts_at_z0 = True
 
-    def __init__(
-        self, dim: int, embed_dim: int, *, hidden: int, depth: int, noise_hidden: int, time_input: bool,
-        text_input: bool, rate: float, decay: float, gate: float, calculus: str, steps_per_frame: int,
-    ):  # fmt: skip
+    def __init__(self, dim: int, embed_dim: int, drift: nn.Module, diffusion: nn.Module, *, steps_per_frame: int):
         super().__init__(dim, embed_dim)
-        if calculus not in STEPS:
-            raise UserError(f"calculus={calculus!r} is unknown; choose one of {', '.join(STEPS)}.")
         if steps_per_frame < 1:
             raise UserError(f"steps_per_frame={steps_per_frame}; give 1 or more.")
-        inputs = {"time_input": time_input, "text_input": text_input}
-        self.drift = MlpField(dim, embed_dim, hidden=hidden, depth=depth, rate=rate, decay=decay, **inputs)
-        self.diffusion = Diffusion(dim, embed_dim, hidden=noise_hidden, gate=gate, **inputs)
-        self.step = STEPS[calculus]
+        self.drift, self.diffusion = drift, diffusion
         self.steps_per_frame = steps_per_frame
 
     def path(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
@@ -99,21 +91,68 @@ class SdePath(TemporalModel):
 
     def driven_by(self, noise: Tensor, z0: Tensor, times: Tensor, c: Tensor) -> Tensor:
         """The path (B, T, Z) driven by standard normal noise (B, (T - 1) * steps_per_frame, Z)."""
-        times = times.expand(len(z0), -1)
+        self.nfe = 0
+        return self.follow(noise, z0, times, self.drift.context(c), self.diffusion.context(c))
+
+    def follow(self, noise: Tensor, z0: Tensor, times: Tensor, drift: Tensor, diffusion: Tensor) -> Tensor:
+        """As `driven_by`, from the contexts of drift and diffusion."""
+        coefficients = self.coefficients(drift, diffusion)
+        state, states = self.begin(coefficients, times.expand(len(z0), -1)[:, 0], z0), [z0]
+        for t, dt, dw in self.grid(noise, times):
+            state = self.advance(coefficients, t, dt, state, dw)
+            states.append(state[0])
+        return torch.stack(states[:: self.steps_per_frame], 1)
+
+    def grid(self, noise: Tensor, times: Tensor) -> list[Step]:
+        """Each step's begin t (B,), length dt (B, 1) in seconds and Brownian increment dw (B, Z)."""
+        times = times.expand(len(noise), -1)
         substep = times.diff(dim=1) / self.steps_per_frame
         dt = substep.repeat_interleave(self.steps_per_frame, 1)
         inside = torch.arange(self.steps_per_frame, dtype=times.dtype, device=times.device)
         t = (times[:, :-1, None] + inside * substep[..., None]).flatten(1)
         increments = (noise * dt.sqrt().unsqueeze(-1)).unbind(1)
-        drift_context, diffusion_context = self.drift.context(c), self.diffusion.context(c)
-        self.nfe = 0
+        return [(t[:, i], dt[:, i : i + 1], dw) for i, dw in enumerate(increments)]
 
-        def coefficients(t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, drift_context: Tensor, diffusion_context: Tensor) -> Coefficients:
+        """(t, z) -> (f, g) of one path, counted in `nfe`."""
+
+        def both(t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
             self.nfe += 1
             return self.drift.at(t, z, drift_context), self.diffusion.at(t, z, diffusion_context)
 
-        z, states = z0, [z0]
-        for i, dw in enumerate(increments):
-            z = self.step(coefficients, t[:, i], dt[:, i : i + 1], z, dw)
-            states.append(z)
-        return torch.stack(states[:: self.steps_per_frame], 1)
+        return both
+
+    def begin(self, coefficients: Coefficients, t: Tensor, z0: Tensor) -> State:
+        """What the stepper carries at the first time, z first."""
+        return (z0,)
+
+    @abstractmethod
+    def advance(self, coefficients: Coefficients, t: Tensor, dt: Tensor, state: State, dw: Tensor) -> State:
+        """What the stepper carries one step later."""
+
+
+class SdePath(StochasticPath):
+    """The ODE's field as drift and a small learned diffusion.
+
+    Args:
+        hidden, depth, time_input, text_input, rate, decay: of the drift, see `fields`.
+        noise_hidden: width of the diffusion's one hidden layer.
+        gate: initial diffusion per square root of a second.
+        calculus: "ito", stepped by Euler-Maruyama, or "stratonovich", by Heun (two evaluations a step).
+        steps_per_frame: steps in each frame gap.
+    """
+
+    def __init__(
+        self, dim: int, embed_dim: int, *, hidden: int, depth: int, noise_hidden: int, time_input: bool,
+        text_input: bool, rate: float, decay: float, gate: float, calculus: str, steps_per_frame: int,
+    ):  # fmt: skip
+        if calculus not in STEPS:
+            raise UserError(f"calculus={calculus!r} is unknown; choose one of {', '.join(STEPS)}.")
+        inputs = {"time_input": time_input, "text_input": text_input}
+        drift = MlpField(dim, embed_dim, hidden=hidden, depth=depth, rate=rate, decay=decay, **inputs)
+        diffusion = Diffusion(dim, embed_dim, hidden=noise_hidden, gate=gate, **inputs)
+        super().__init__(dim, embed_dim, drift, diffusion, steps_per_frame=steps_per_frame)
+        self.step = STEPS[calculus]
+
+    def advance(self, coefficients: Coefficients, t: Tensor, dt: Tensor, state: State, dw: Tensor) -> State:
+        return (self.step(coefficients, t, dt, state[0], dw),)
