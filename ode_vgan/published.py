@@ -46,7 +46,7 @@ class PublishedGan(pl.LightningModule):
         UserError: an optimiser that does not exist or does not take its options, or parts trained never or twice.
         DivergedError: in training, when a loss is not finite.
 
-    Source: Gordon and Parde (2021), "Latent Neural Differential Equations for Video Generation"; its systems are those
+    Source: Gordon and Parde (2020), "Latent Neural Differential Equations for Video Generation"; its systems are those
     of Saito et al. (2017), TGAN; Tulyakov et al. (2018), MoCoGAN; Saito et al. (2020), TGANv2.
     """
 

@@ -14,6 +14,7 @@ VERBS = {
     "sample": "make clips from words with a trained run",
     "evaluate": "score runs or folders of videos against real clips",
     "continuous": "measure a run at times it was not trained on",
+    "compare": "judge the runs of a sweep and report how its families differ",
     "bench": "measure training steps and sampling of the temporal models",
 }
 

@@ -199,6 +199,9 @@ def reversal(subject: Subject, windows: int = 3) -> list[Answer]:
     if not subject.temporal.backward:
         note = f"cannot: {subject.model} cannot run backward. Choose temporal=ode."
         return [Answer("reversal", {"windows": "any"}, note=note, protocol=subject.protocol)]
+    if not subject.temporal.starts_at_z0:
+        note = f"cannot: {subject.model} starts from a map of its noise, which has no way back."
+        return [Answer("reversal", {"windows": "any"}, note=note, protocol=subject.protocol)]
     models = {"as trained": subject.generator}
     if isinstance(subject.temporal, SolvedPath):
         models["tight"] = tight(subject.generator)

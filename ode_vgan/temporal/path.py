@@ -120,7 +120,7 @@ def anchored_path(model: TemporalModel, z0: Tensor, times: Tensor, c: Tensor, se
         raise UserError(f"times start at {first:.4g} s; {type(model).__name__} cannot run before 0 s. Start at 0 s.")
     if bool((times[..., 0] == 0).all()):
         return model(z0, times, c, seeds)
-    if not model.starts_at_z0:
+    if not model.any_gap:
         raise UserError(f"times start at {first:.4g} s; {type(model).__name__} maps a window from 0 s. Start at 0 s.")
     if times.ndim == 1:
         return _both_sides(model, z0, times, c, seeds)
