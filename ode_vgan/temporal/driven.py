@@ -60,7 +60,7 @@ class DrivenPath(SolvedPath):
         correlation_seconds: memory of the noise. A solver's steps should not be longer than half of it.
         solver, rtol, atol, steps_per_frame, step_seconds, adjoint: see `SolvedPath`.
 
-    Source: Kidger et al. (2020), "Neural Controlled Differential Equations for Irregular Time Series", equation 4.
+    Source: Kidger et al. (2020), "Neural Controlled Differential Equations for Irregular Time Series", section 3.
     Differs: the control is noise, not data, and each coordinate has its own.
     """
 
