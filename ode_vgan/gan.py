@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ode_vgan.data.clips import to_float
 from ode_vgan.ema import GeneratorEma
 from ode_vgan.generator import draw_latents
+from ode_vgan.losses.kinetic import kinetic_energy
 from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
 from ode_vgan.losses.penalty import gradient_penalty
 
@@ -29,6 +30,7 @@ class VideoGan(pl.LightningModule):
         penalty_every: steps between penalties; the weight is scaled to match.
         mismatch: weight of the mismatched-caption loss.
         anchor: [first, last] weight of the mean-frame loss, moved by the same cosine; [0, 0] is off.
+        kinetic: weight of the latent path's kinetic energy, which keeps a solver's evaluations few; 0 is off.
         fade_clips: clips over which gamma and anchor move.
         ema_clips: half-life of the generator's average, in clips.
         warmup_clips: clips over which the step sizes rise from zero.
@@ -50,6 +52,7 @@ class VideoGan(pl.LightningModule):
         penalty_every: int,
         mismatch: float,
         anchor: tuple[float, float],
+        kinetic: float,
         fade_clips: float,
         ema_clips: float,
         warmup_clips: float,
@@ -63,6 +66,7 @@ class VideoGan(pl.LightningModule):
         self.generator_lr, self.critic_lr, self.temporal_lr_ratio = generator_lr, critic_lr, temporal_lr_ratio
         self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
         self.penalty_every, self.mismatch, self.fade_clips = penalty_every, mismatch, fade_clips
+        self.kinetic = kinetic
         self.warmup_clips, self.max_clips, self.seed = warmup_clips, max_clips, seed
         self.config: dict = {}
         self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
@@ -79,11 +83,15 @@ class VideoGan(pl.LightningModule):
         latents = draw_latents(len(real), self.generator.noise_dim, draw).to(real.device)
         picks = self.critics.choose(*real.shape[:2], generator=draw)
 
-        fake = self.generator(latents, times, c)
+        w, z = self.generator.path(latents, times, c)
+        fake = self.generator.decoder(w, z, c)
+        energy = kinetic_energy(z, times)
         seen_real, seen_fake = self.augment(real, draw), self.augment(fake, draw)
         values = self._critic_step(seen_real, seen_fake.detach(), times, c, picks)
         anchor = self._between(self.anchor) * mean_frame_distance(real, fake)
-        values |= self._generator_step(seen_real, seen_fake, times, c, picks, anchor)
+        pull = anchor + self.kinetic * energy if self.kinetic else anchor
+        values |= self._generator_step(seen_real, seen_fake, times, c, picks, pull)
+        values |= {"generator/anchor": anchor.detach(), "path/kinetic": energy.detach()}
 
         self.clips += len(real)
         self.ema.update(self.generator, len(real), self.clips_seen)
@@ -123,16 +131,16 @@ class VideoGan(pl.LightningModule):
         return {"penalty/r1": gradient_penalty(both, real), "penalty/r2": gradient_penalty(both, fake)}
 
     def _generator_step(
-        self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor, anchor: Tensor
+        self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor, pull: Tensor
     ) -> dict[str, Tensor]:
         self.critics.requires_grad_(False)
         with torch.no_grad():
             right = self.critics(real, times, c, picks)
         false = self.critics(fake, times, c, picks)
         loss = sum(self.loss.generator(right[name].float(), false[name].float()) for name in right)
-        self._step(self.optimizers()[0], loss + anchor)
+        self._step(self.optimizers()[0], loss + pull)
         self.critics.requires_grad_(True)
-        return {"generator/loss": loss.detach(), "generator/anchor": anchor.detach()}
+        return {"generator/loss": loss.detach()}
 
     def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)

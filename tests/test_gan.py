@@ -52,7 +52,7 @@ def evened(item: dict) -> dict:
     return item | {"times": torch.arange(4) * 0.1}
 
 
-@pytest.mark.parametrize("temporal", ["ode", "ode2", "sde", "sde_stratonovich", "rnn", "discrete"])
+@pytest.mark.parametrize("temporal", ["ode", "driven", "oscillator", "sde", "rnn", "discrete"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_step_moves_every_part_and_counts_clips(tmp_path, temporal, precision):
     gan = module(tmp_path, f"temporal={temporal}", "model.penalty_every=1", "model.warmup_clips=0")
@@ -100,3 +100,14 @@ def test_the_same_seed_and_batches_give_the_same_weights(tmp_path):
         fit(tmp_path, gan, steps=2)
         runs.append(gan.state_dict())
     assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+def test_the_kinetic_weight_holds_the_path_and_nothing_else_of_the_first_step(tmp_path):
+    moved = {}
+    for weight in (0.0, 1e4):
+        gan = module(tmp_path, f"model.kinetic={weight}", "model.warmup_clips=0")
+        fit(tmp_path, gan, steps=1)
+        moved[weight] = gan.state_dict()
+    differ = {key for key in moved[0.0] if not torch.equal(moved[0.0][key], moved[1e4][key])}
+    assert any("generator.temporal" in key for key in differ)
+    assert not any(key.startswith(("critics", "generator.decoder")) for key in differ)
