@@ -75,6 +75,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     cfg.temporal = matched(temporal, **window, **OmegaConf.to_container(cfg.match))
     config = OmegaConf.to_container(cfg, resolve=True)
     check_same_run(folder, config)
+    (folder / FAILURE).unlink(missing_ok=True)
 
     pl.seed_everything(config["seed"], verbose=False)
     module = build(config["model"], trusted=("",))
@@ -92,7 +93,6 @@ def run(cfg: DictConfig, folder: Path) -> None:
     remember(folder, config)
     if not last.exists():
         write_json(folder / "started.json", started(list(HydraConfig.get().overrides.task)))
-    (folder / FAILURE).unlink(missing_ok=True)
     trainer = make_trainer(config, folder, score)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)

@@ -226,6 +226,18 @@ class Score(EveryClips):
         self.last = state["last"]
 
 
+def finite_losses(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
+    """The losses of the last step.
+
+    Raises:
+        DivergedError: one is not finite.
+    """
+    values = {name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics}
+    if not all(map(math.isfinite, values.values())):
+        raise DivergedError(f"a loss is {values} after {module.clips_seen:,} clips. Lower the step sizes.")
+    return values
+
+
 def averaged(module: pl.LightningModule, folder: Path) -> Trained:
     """The averaged generator as it is now."""
     return Trained(module.ema.copy, module.config, module.clips_seen, folder)

@@ -54,7 +54,7 @@ def test_a_run_says_how_to_make_it_again(short):
 
 
 def test_a_sweep_goes_on_after_a_point_that_diverges_and_one_that_is_refused(tmp_path):
-    sweep = [*tiny_overrides(tmp_path), f"hydra.sweep.dir={tmp_path}/s", "max_clips=80", "model.warmup_clips=0"]
+    sweep = [*tiny_overrides(tmp_path), f"hydra.sweep.dir={tmp_path}/s", "max_clips=8", "model.warmup_clips=0"]
     points = (
         "model.generator_lr=1e30,1e-3",
         "temporal.step_seconds=0.1,-1",
