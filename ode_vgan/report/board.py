@@ -41,6 +41,7 @@ def log_study(
         dir=str(study.folder), resume="allow" if mode == "online" else None, reinit="create_new",
         config={"families": reading.families(study), "runs": len(study.runs), "settings": study.settings},
     )  # fmt: skip
+    failed = True
     try:
         run.log(tables(study, findings, figures, videos))
         run.log({f"figures/{one.name}": _image(one) for one in figures})
@@ -49,9 +50,10 @@ def log_study(
             run.log({"report": wandb.Html(Path(html).read_text(), inject=False, data_is_not_path=True)})
         for one in study.spreads:
             run.summary[f"{one.key}/{one.family}"] = one.mean
+        failed = False
         return run.url if mode == "online" else str(Path(run.dir).parent)
     finally:
-        run.finish()
+        run.finish(exit_code=int(failed))
 
 
 def wandb_mode() -> str:

@@ -24,6 +24,7 @@ from ode_vgan.report.trends import by_spending, evaluations, other_times
 
 MAX_PANELS, MAX_ROWS = 6, 40
 LOOKS = dict[str, Look]
+PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind text that crosses a line
 
 
 def draw_figures(study: Study, found: Sequence[Finding] | None = None) -> list[Picture]:
@@ -61,7 +62,7 @@ def by_family(study: Study, looks: LOOKS) -> Picture | None:
         "Each marker is one seed; the black bar is the mean over seeds with its 90 % interval (none with one seed). "
         "The dashed line is what other real clips score in place of generated ones."
     )
-    size = (2.0 + 2.9 * wide, (1.0 + 0.34 * len(rows)) * ceil(len(keys) / wide))
+    size = (2.0 + 2.9 * wide, (1.0 + (0.34 if len(rows) < 12 else 0.27) * len(rows)) * ceil(len(keys) / wide))
     alt = "Dot plot by family. " + " ".join(_told(study, key, rows) for key in keys[:2])
     return picture("score_by_family", "Score by family", caption, alt, draw, size)
 
@@ -102,7 +103,7 @@ def differences(study: Study, found: Sequence[Finding]) -> Picture | None:
             y = i + 0.9 * sum(head <= i for head in heads)
             if i in heads:
                 axes.annotate(one.question, (0, y - 0.85), (4, 0), ("axes fraction", "data"), fontweight="bold",
-                              textcoords="offset points", va="center", fontsize=8)  # fmt: skip
+                              textcoords="offset points", va="center", fontsize=8, bbox=PLATE)  # fmt: skip
             _draw_difference(axes, y, one)
         last = len(rows) - 1 + 0.9 * len(heads)
         axes.set_yticks([])

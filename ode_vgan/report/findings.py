@@ -64,17 +64,24 @@ def difference_words(one: Contrast) -> str:
     return f"{value} ({plus_minus(one.low, None)} to {plus_minus(one.high, None)})"
 
 
+def mean_words(one: Spread) -> str:
+    """Mean and deviation; a whole number that no seed differs in as it is."""
+    if one.sd or one.mean != round(one.mean):
+        return plus_minus(one.mean, one.sd or None)
+    return f"{one.mean:,.0f}"
+
+
 def spread_words(one: Spread) -> str:
     """Mean, deviation and number of seeds."""
-    if one.n > 1 and not one.sd:
-        return f"{one.mean:,.6g} (each of {one.n} seeds)"
-    return f"{plus_minus(one.mean, one.sd)} ({one.n} seed{'' if one.n == 1 else 's'})"
+    same = one.n > 1 and not one.sd
+    return f"{mean_words(one)} ({'each of ' if same else ''}{one.n} seed{'' if one.n == 1 else 's'})"
 
 
 def verdict_of(one: Contrast, better: str) -> tuple[str, str]:
     """The kind of a difference, and a verdict on the first family: told apart only by interval and Holm together."""
     if min(one.n_a, one.n_b) < 2:
-        return "one seed", f"no claim: one seed of {one.a if one.n_a < 2 else one.b}"
+        single = " and ".join(name for name, n in ((one.a, one.n_a), (one.b, one.n_b)) if n < 2)
+        return "one seed", f"no claim on {one.a} and {one.b}: one seed of {single}"
     if one.low == one.high == 0:
         return "equal", f"{one.a} and {one.b} are equal"
     if one.low <= 0 <= one.high:
@@ -207,10 +214,14 @@ def _ratio_words(a: Spread, b: Spread) -> str:
     if min([*a.values.values(), *b.values.values()]) <= 0:
         return ""
     one = welch(*(over_seeds({seed: math.log(value) for seed, value in side.values.items()}) for side in (a, b)))
-    interval = (
-        "" if one.low is None or one.low == one.high else f" ({math.exp(one.low):.3g} to {math.exp(one.high):.3g})"
-    )
-    return f"{math.exp(one.value):.3g} times{interval}"
+    apart = one.low is not None and one.low < one.high
+    interval = f" ({_times(one.low)} to {_times(one.high)})" if apart else ""
+    return f"{_times(one.value)} times{interval}"
+
+
+def _times(log: float) -> str:
+    """A ratio from its logarithm, with a digit more near 1."""
+    return f"{math.exp(log):.{4 if abs(log) < 0.05 else 3}g}"
 
 
 def p_words(p: float) -> str:

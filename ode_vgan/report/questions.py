@@ -130,7 +130,7 @@ def later_windows(study: Study, a: str, b: str) -> list[Quantity]:
 
 
 def prices(study: Study, a: str, b: str) -> list[Quantity]:
-    """Evaluations, processor and wall-clock seconds, multiply-accumulates, weights."""
+    """Evaluations, processor and wall-clock seconds, multiply-accumulates."""
     found = {
         "evaluations": ("function evaluations a path", lambda run: reading.number(run, "nfe")),
         "CPU s": ("CPU seconds for 1,000 training clips", lambda run: reading.per_thousand_clips(run, "cpu_seconds")),
@@ -139,7 +139,6 @@ def prices(study: Study, a: str, b: str) -> list[Quantity]:
             lambda run: reading.per_thousand_clips(run, "seconds"),
         ),
         "MACs": ("million forward MACs a training clip", _million_macs),
-        "weights": ("weights of the model of time", lambda run: reading.number(run, "parameters", "temporal")),
     }
     return [Quantity(says, short, of, better="") for short, (says, of) in found.items()]
 

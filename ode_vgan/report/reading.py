@@ -217,5 +217,7 @@ def why_missing(study: Study, family: str) -> str:
 
 
 def place(study: Study, folder: Path) -> str:
-    """A run folder as seen from the report's own, as in results.csv."""
-    return Path(os.path.relpath(folder, study.folder)).as_posix()
+    """A run folder as seen from the report's own, as in results.csv; by its last names where that is far away."""
+    found = Path(os.path.relpath(folder, study.folder))
+    far = found.parts[:3] == ("..",) * 3
+    return Path(*found.parts[-3:]).as_posix() if far else found.as_posix()

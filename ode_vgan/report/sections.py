@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ode_vgan.report import reading
 from ode_vgan.report.canvas import Picture
-from ode_vgan.report.findings import Finding, difference_words, p_words, spread_words
+from ode_vgan.report.findings import Finding, difference_words, mean_words, p_words, spread_words
 from ode_vgan.report.limits import limits
 from ode_vgan.report.origins import failures, provenance, tidy
 from ode_vgan.report.page import Block, Bullet, Bullets, Heading, Section, Table, Text, Video, table
@@ -13,8 +13,8 @@ from ode_vgan.report.study import Contrast, Run, Study
 from ode_vgan.report.table import differing_keys, plus_minus, protocol_line
 
 OPEN_TABLES = 3  # further ones are folded
-OUTCOMES = ("better", "worse", "now better, now worse", "more", "less")
-OTHERWISE = ("not told apart", "no claim")
+OUTCOMES = ("better", "worse", "more", "less")
+OTHERWISE = ("mixed", "not told apart", "cannot be compared", "no claim")
 NO_BREAK = "\u00a0"
 STATES = ("finished", "unfinished", "failed", "refused")
 HOW_TO_READ = (
@@ -102,12 +102,14 @@ def _short(question: str, by_pair: Mapping[tuple[str, str], Sequence[Finding]]) 
 def outcome(same: Sequence[Finding]) -> str:
     """What a pair's findings come to: one of OUTCOMES and OTHERWISE."""
     kinds = {one.kind for one in same}
+    if kinds == {"not measured"} and " cannot: " in same[0].verdict:
+        return "cannot be compared"
     if kinds & {"one seed", "not measured"}:
         return "no claim"
     apart = kinds - {"not told apart", "equal"}
     if not apart:
         return "not told apart"
-    return apart.pop() if len(apart) == 1 else "now better, now worse"
+    return apart.pop() if len(apart) == 1 else "mixed"
 
 
 def _bullet(pair: tuple[str, str], same: Sequence[Finding]) -> Bullet:
@@ -128,9 +130,9 @@ def _bullet(pair: tuple[str, str], same: Sequence[Finding]) -> Bullet:
 def _number(one: Finding) -> str:
     """A quantity of a pair: both means and their ratio where that was asked for, else the difference."""
     if one.ratio:
-        a, b = (plus_minus(side.mean, side.sd) if side.sd else f"{side.mean:,.6g}" for side in one.sides)
-        return f"{one.short} {a} to {b}, which is {one.ratio}"
-    return f"{one.short} {difference_words(one.evidence)}"
+        return f"{one.short} {mean_words(one.sides[0])} to {mean_words(one.sides[1])}, which is {one.ratio}"
+    single = one.kind == "one seed"
+    return f"{one.short} {plus_minus(one.evidence.value, None) if single else difference_words(one.evidence)}"
 
 
 def _evidence(one: Finding) -> dict[str, str]:

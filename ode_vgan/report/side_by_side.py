@@ -65,22 +65,31 @@ def side_by_side(
     models, unlike = _alike(models, first)
     texts, real, gap = (list(prompts), None, None) if prompts else _from_data(first, clips, seed)
     gap = gap or first.config.get("gap_seconds") or 1 / first.config["data"]["frames"]
-    shared = first.embed.encode_text(texts)
     films = []
     for scene in scenes:
         times = scene.times(first.config["data"]["frames"], gap)
-        rows = {REAL: real} if real is not None and scene.rate == scene.windows == 1 else {}
-        missing = [*notes, *unlike]
-        for family, trained in models.items():
-            try:
-                alike = trained.config["embed"] == first.config["embed"]
-                text = shared if alike else trained.embed.encode_text(texts)
-                rows[family] = trained.render(text, times, seed).numpy()
-            except UserError as error:
-                missing.append(f"{family} is not shown: {error}")
-        if set(rows) - {REAL}:
-            films.append(_write(Path(folder), scene, rows, texts, times.numpy(), missing, _which(study, models, seed)))
+        rows, cannot = render(models, texts, times, seed)
+        if rows:
+            shown = ({REAL: real} if real is not None and scene.rate == scene.windows == 1 else {}) | rows
+            missing = [*notes, *unlike, *cannot]
+            films.append(_write(Path(folder), scene, shown, texts, times.numpy(), missing, _which(models, seed)))
     return films
+
+
+def render(
+    models: dict[str, Trained], texts: Sequence[str], times: Tensor, seed: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Clips (N, T, H, W, 3) uint8 of each model for N captions and the latents of a seed, and who cannot, and why."""
+    first = next(iter(models.values()))
+    shared, rows, notes = first.embed.encode_text(list(texts)), {}, []
+    for family, trained in models.items():
+        alike = trained.config["embed"] == first.config["embed"]
+        text = shared if alike else trained.embed.encode_text(list(texts))
+        try:
+            rows[family] = trained.render(text, times, seed).numpy()
+        except UserError as error:
+            notes.append(f"{family} is not shown: {error}")
+    return rows, notes
 
 
 def _load(study: Study, device: str) -> tuple[dict[str, Trained], list[str]]:
@@ -130,7 +139,7 @@ def _from_data(trained: Trained, clips: int, seed: int) -> tuple[list[str], np.n
     return shown.captions, shown.frames.numpy(), float(gaps.median()) if gaps.numel() else None
 
 
-def _which(study: Study, models: dict[str, Trained], seed: int) -> str:
+def _which(models: dict[str, Trained], seed: int) -> str:
     """A sentence on what is shown: checkpoints and latents."""
     noise = {trained.generator.noise_dim for trained in models.values()}
     seen = ", ".join(f"{family} {trained.clips_seen:,}" for family, trained in models.items())

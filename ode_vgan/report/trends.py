@@ -58,7 +58,7 @@ def by_spending(study: Study, looks: LOOKS) -> Picture | None:
         "clips score."
     )
     alt = f"Line plots of {name} against {', '.join(SPENT[axis][0] for axis in axes_of)}."
-    size = (2.4 + 3.2 * len(axes_of), 3.6)
+    size = (2.4 + 3.2 * len(axes_of), max(3.6, 0.9 + 0.17 * len(looks)))
     return picture("score_by_spending", "Score against what was spent", caption, alt, draw, size)
 
 
@@ -96,7 +96,14 @@ def evaluations(study: Study, looks: LOOKS) -> Picture | None:
     )
     last = {run.family: points[-1][1] for run, points in lines}
     alt = "Evaluations at the end: " + "; ".join(f"{name} {value:g}" for name, value in last.items()) + "."
-    return picture("evaluations", "Function evaluations over training", caption, alt, draw, (7.2, 3.2))
+    return picture(
+        "evaluations",
+        "Function evaluations over training",
+        caption,
+        alt,
+        draw,
+        (7.2, max(3.2, 0.9 + 0.17 * len(looks))),
+    )
 
 
 def other_times(study: Study, looks: LOOKS) -> Picture | None:
