@@ -155,7 +155,9 @@ def conclude(
     from ode_vgan.callbacks import Score, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
+    from ode_vgan.scaling.count import noise_numbers
 
+    config = module.config
     plot_curves(folder / "metrics.csv", folder / "curves.png")
     stopped = next(callback.received for callback in trainer.callbacks if isinstance(callback, StopOnSignal))
     if stopped is not None:
@@ -170,6 +172,7 @@ def conclude(
         "nfe": temporal.nfe,
         "parameters": {name: count(part) for name, part in parts.items()},
         "macs": macs,
+        "noise_numbers": noise_numbers(temporal, config["data"]["frames"], config["gap_seconds"]),
         "skipped": data.skipped,
         "score": score,
         "started": json.loads((folder / "started.json").read_text()),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ode_vgan.build import build
 from ode_vgan.errors import UserError
-from ode_vgan.scaling.count import clips_within, count_macs, macs_of, temporal_macs
+from ode_vgan.scaling.count import clips_within, count_macs, macs_of, noise_numbers, temporal_macs
 from tests.test_conf import CONF, config
 
 B, T, N, H = 2, 5, 3, 7
@@ -191,3 +191,12 @@ def test_a_budget_buys_whole_clips_and_at_least_one():
     assert clips_within(1000, {"forward": 300.0}) == 3
     with pytest.raises(UserError, match="max_macs=200 is less than the 300 of one clip"):
         clips_within(200, {"forward": 300.0})
+
+
+def test_noise_numbers_are_those_drawn_along_the_path():
+    def drawn(name: str, *more: str) -> int:
+        return noise_numbers(build(config(f"temporal={name}", "gap_seconds=0.1", *more)["temporal"]), 16, 0.1)
+
+    assert drawn("ode") == drawn("discrete") == drawn("rnn_quiet") == 0
+    assert drawn("rnn") == 15 * 64
+    assert drawn("sde") == 15 * 2 * 64  # two steps a gap

@@ -111,7 +111,7 @@ def test_what_the_numbers_do_not_show_is_said(page):
     assert (
         "no claim about gordon2020/tgan: one seed" in told and "were still improving" in told and "8,192 clips" in told
     )
-    assert "noise numbers a clip" in told and "Not told apart does not mean equal" in told
+    assert "noise numbers drawn along a path" in told and "Not told apart does not mean equal" in told
     assert "survivors" not in told  # ode2 has none
     half = made_study(more=[failed_run(family="rnn", seed=3)])
     assert "means of rnn are of survivors" in " ".join(limits(half))

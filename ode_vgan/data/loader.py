@@ -249,7 +249,7 @@ class ClipData(pl.LightningDataModule):
         windows = sets[split]
         if not len(windows) and split == "val":
             share = self.val_share
-            raise UserError(f"{self.source}: data.val_share={share} sets no clip aside to validate on. Raise it to 0.1.")
+            raise UserError(f"{self.source}: data.val_share={share} sets no clip aside to validate on; raise it.")
         if not len(windows):
             raise UserError(f"{self.source}: no {split} clip. Add clips, or evaluate on the train split.")
         return ClipWindows(windows.store, windows.text, frames=self.frames, sampling=self.sampling.plain(), seed=seed)

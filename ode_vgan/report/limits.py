@@ -10,7 +10,7 @@ from ode_vgan.report.table import plus_minus
 
 UNLIKE = {  # a fact -> how it is called where families differ in it
     ("parameters", "temporal"): "weights of the model of time", ("macs", "forward"): "MACs a clip",
-    ("noise_numbers",): "noise numbers a clip",
+    ("noise_numbers",): "noise numbers drawn along a path",
 }  # fmt: skip
 
 

@@ -176,7 +176,7 @@ def _given(study: Study, family: str) -> dict[str, str]:
         "critics": _over(own, lambda run: reading.number(run, "parameters", "critics")),
         "MACs of time": _over(own, lambda run: reading.number(run, "macs", "temporal")),
         "forward MACs a clip": _over(own, reading.macs_per_clip),
-        "noise numbers a clip": _over(own, lambda run: reading.number(run, "noise_numbers")),
+        "noise numbers drawn along a path": _over(own, lambda run: reading.number(run, "noise_numbers")),
     }
 
 

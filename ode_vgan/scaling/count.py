@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from ode_vgan.errors import UserError
@@ -23,6 +24,7 @@ from ode_vgan.temporal.path import TemporalModel, anchored_path
 aten = torch.ops.aten
 
 
+DRAWS = (aten.randn, aten.rand, aten.randint, aten.normal_, aten.uniform_, aten.random_)
 Shape = tuple[int, ...]
 
 
@@ -82,6 +84,30 @@ def temporal_macs(temporal: TemporalModel, frames: int, gap_seconds: float | Non
         times, c = _times_and_text(clips, frames, gap_seconds, model.embed_dim)
         latents = draw_latents(clips, model.dim, _draw())
         return macs_of(lambda: anchored_path(model, latents.motion, times, c, latents.seeds)) / clips
+
+
+def noise_numbers(temporal: TemporalModel, frames: int, gap_seconds: float | None) -> int:
+    """Random numbers that one clip's path draws on its way, the start not among them; arguments as in `count_macs`."""
+    with _untouched(temporal) as model, torch.no_grad():
+        times, c = _times_and_text(1, frames, gap_seconds, model.embed_dim)
+        z0 = torch.zeros(1, getattr(model, "start_dim", model.dim))
+        with _Drawn() as drawn:
+            model(z0, times, c, torch.zeros(1, dtype=torch.int64))
+    return drawn.numbers
+
+
+class _Drawn(TorchDispatchMode):
+    """Counts the random numbers that are drawn inside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, call, types, arguments=(), options=None):
+        result = call(*arguments, **(options or {}))
+        if call.overloadpacket in DRAWS:
+            self.numbers += result.numel()
+        return result
 
 
 def count_macs(
