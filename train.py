@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parent / "conf"
 FAILURE = "failure.json"
-FAILED: list[Path] = []  # points of this sweep that could not run
 NOISE = (  # of Lightning's warnings, what does not hold here
     "does not have many workers",
     "dataloader is not resumable",
@@ -55,6 +54,13 @@ def check_choices(arguments: list[str]) -> None:
                 near = difflib.get_close_matches(choice, there, 1)
                 hint = f"; did you mean {near[0]}?" if near else "."
                 raise UserError(f"{group}={choice} does not exist; choose one of {', '.join(there)}{hint}")
+
+
+def quiet() -> None:
+    """Leave out what Lightning warns of and does not hold here; also in the processes of a launcher."""
+    for noise in NOISE:
+        warnings.filterwarnings("ignore", message=f".*{noise}")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def run(cfg: DictConfig, folder: Path) -> None:
@@ -195,11 +201,16 @@ def count(module: "torch.nn.Module") -> int:
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
+    """One run; the best score that it saw, which a sweeper optimises; None without one."""
+    from ode_vgan.report.objective import best_score
+
+    quiet()
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
         run(cfg, folder)
+        return best_score(folder, cfg.metrics.get("protocols") or ())
     except UserError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         fail(error, cfg, folder, sweeps)
@@ -210,6 +221,7 @@ def main(cfg: DictConfig) -> None:
         if not sweeps:
             raise
         traceback.print_exc()
+    return None
 
 
 def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
@@ -217,8 +229,6 @@ def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
     from ode_vgan.provenance import failure
     from ode_vgan.runs import write_json
 
-    if sweeps:
-        FAILED.append(folder)
     if sweeps or (folder / "started.json").exists():
         write_json(folder / FAILURE, failure(error, OmegaConf.to_container(cfg, resolve=False)))
     elif folder.is_dir() and not any(folder.iterdir()):
@@ -226,13 +236,9 @@ def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
 
 
 if __name__ == "__main__":
-    for noise in NOISE:
-        warnings.filterwarnings("ignore", message=f".*{noise}")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         check_choices(sys.argv[1:])
     except UserError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)
     main()
-    sys.exit(2 if FAILED else 0)

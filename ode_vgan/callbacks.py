@@ -42,14 +42,17 @@ class ClipBar(pl.Callback):
     def on_train_batch_start(self, *_: object) -> None:
         self._then, self._cpu_then = time.perf_counter(), time.process_time()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_index: int
+    ) -> None:
         passed = time.perf_counter() - self._then
         self.seconds += passed
         self.cpu_seconds += time.process_time() - self._cpu_then
         clips = module.clips_seen - self._bar.n
         self._bar.update(clips)
         module.log_dict({"clips_per_second": clips / passed, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds})
-        if module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
+        ends = trainer.should_stop or batch_index + 1 >= trainer.num_training_batches  # a checkpoint follows
+        if ends or module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
             values = {
                 name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics
             }

@@ -1,7 +1,9 @@
 """What Hydra calls when a sweep ends: the comparison of its runs, with the same report as `ode-vgan compare`."""
 
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,29 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ode_vgan.errors import UserError
+
+
+class SweepFailures(Callback):
+    """Ends a sweep with exit code 2 if a point of it failed, wherever the launcher ran it, and names the point.
+
+    What a point leaves behind is the truth, `failure.json` in its folder: a list in memory would be the worker's.
+    """
+
+    def __init__(self) -> None:
+        self.began = 0.0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        """Remember when, because the folder may hold failures of earlier sweeps."""
+        self.began = time.time()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Name what failed since then."""
+        files = sorted(Path(os.path.relpath(config.hydra.sweep.dir)).rglob("failure.json"))
+        failed = [path for path in files if path.stat().st_mtime >= self.began - 1]  # file clocks are coarse
+        for path in failed:
+            print(f"train.py: {path.parent} failed: {json.loads(path.read_text())['error']}", file=sys.stderr)
+        if failed:
+            sys.exit(2)
 
 
 class SweepReport(Callback):
