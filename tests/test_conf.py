@@ -65,10 +65,20 @@ def test_every_trainer_option_is_one_of_lightnings(path):
 def test_an_experiment_changes_the_config_and_says_its_question_and_command(path):
     first, second = path.read_text().splitlines()[:2]
     assert first == "# @package _global_", "without this line Hydra ignores the file"
-    assert "?" in second and f"python train.py +experiment={path.stem}" in second
+    assert "?" in second and f" +experiment={path.stem}" in second and "python train.py " in second
     plain, changed = config(), config(f"+experiment={path.stem}")
     assert changed != plain and changed["name"] == path.stem
     build(changed["model"])
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_a_published_experiment_says_its_question_and_command_and_changes_the_model(path):
+    first, second = path.read_text().splitlines()[:2]
+    name = path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+    assert first == "# @package _global_" and "?" in second and f"python train.py +experiment={name}" in second
+    made = config(f"+experiment={name}")
+    assert made["name"] == "gordon2020" and made["model"]["_target_"].endswith("PublishedGan")
+    assert "gordon2020" in made["temporal"]["_target_"]
 
 
 def test_experiment_is_not_in_the_defaults_list():
@@ -78,7 +88,7 @@ def test_experiment_is_not_in_the_defaults_list():
 
 def test_the_temporal_models_of_the_study_have_parameters_alike():
     counts = {}
-    for name in ("ode", "sde", "rnn", "discrete"):
+    for name in ("ode", "sde", "rnn", "discrete", "driven", "rnn_quiet", "ode2"):
         temporal = build(config(f"temporal={name}", "embed_dim=384")["model"]["generator"]["temporal"])
         counts[name] = sum(parameter.numel() for parameter in temporal.parameters())
     assert max(counts.values()) <= 1.15 * min(counts.values()), counts
