@@ -354,13 +354,19 @@ def test_an_ode_is_continuous_and_can_be_run_backward(name: str):
     assert torch.allclose(model.flow(there[:, -1], EVEN.flip(0)).flip(1), there, atol=2e-3)  # a LeakyReLU has kinks
 
 
-def test_a_window_that_starts_later_needs_a_state_at_zero():
-    x, c = inputs(build("tgan_ode"))
+@pytest.mark.parametrize("name", ["tgan_ode", "tgan_ode_lin", "tgan_ode_2"])
+def test_a_window_that_starts_later_is_the_end_of_a_longer_one(name: str):
+    x, c = inputs(build(name))
     later = torch.tensor([0.08, 0.16])
-    whole = build("tgan_ode")(x, torch.tensor([0.0, 0.08, 0.16]), c)
-    assert torch.equal(anchored_path(build("tgan_ode"), x, later, c), whole[:, 1:])
+    whole = build(name)(x, torch.tensor([0.0, 0.08, 0.16]), c)
+    assert torch.equal(anchored_path(build(name), x, later, c), whole[:, 1:])
+
+
+@pytest.mark.parametrize("name", ["tgan", "mocogan"])
+def test_what_knows_no_time_makes_windows_from_zero(name: str):
+    x, c = inputs(build(name))
     with pytest.raises(UserError, match="maps a window from 0 s"):
-        anchored_path(build("tgan_ode_lin"), x, later, c)
+        anchored_path(build(name), x, torch.tensor([0.08, 0.16]), c)
 
 
 @pytest.mark.parametrize("name", ["tgan_ode_lin", "tgan_sde", "mocogan_sde_corrected", "mocogan", "tgan2"])
