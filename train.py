@@ -97,7 +97,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     if score is not None:
         score.check(config["data"]["frames"])
     remember(folder, config)
-    if not last.exists():
+    if not (last.exists() and (folder / "started.json").exists()):
         write_json(folder / "started.json", started(list(HydraConfig.get().overrides.task)))
     trainer = make_trainer(config, folder, score)
     try:

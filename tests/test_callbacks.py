@@ -53,6 +53,14 @@ def test_a_run_says_how_to_make_it_again(short):
     assert {"commit", "dirty", "python", "torch", "machine", "threads"} <= started.keys()
 
 
+def test_a_run_whose_origin_is_lost_is_continued_all_the_same(short):
+    (short / "run" / "started.json").unlink()
+    seen = json.loads((short / "run" / "metrics.json").read_text())["clips_seen"]
+    done = train(short, f"max_clips={seen + 8}", "samples.keep=true")
+    assert done.returncode == 0, done.stderr
+    assert f"max_clips={seen + 8}" in json.loads((short / "run" / "metrics.json").read_text())["started"]["command"]
+
+
 def test_a_sweep_goes_on_after_a_point_that_diverges_and_one_that_is_refused(tmp_path):
     sweep = [*tiny_overrides(tmp_path), f"hydra.sweep.dir={tmp_path}/s", "max_clips=8", "model.warmup_clips=0"]
     points = (

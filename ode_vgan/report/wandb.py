@@ -1,6 +1,5 @@
 """Weights & Biases: scalars, config and sample videos; offline unless WANDB_MODE says otherwise."""
 
-import os
 from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
@@ -14,8 +13,9 @@ class RunWandbLogger(WandbLogger):
     """
 
     def __init__(self, folder: str | Path, config: dict, project: str):
-        folder = Path(folder)
-        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        from ode_vgan.report.board import wandb_mode
+
+        folder, mode = Path(folder), wandb_mode()
         super().__init__(
             project=project,
             name=f"{folder.parent.name}/{folder.name}",
