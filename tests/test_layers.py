@@ -9,9 +9,10 @@ from ode_vgan.decoder.layers import ModulatedConv
 from ode_vgan.errors import UserError
 
 
-def decoder(size: int = 16) -> FrameDecoder:
+def decoder(size: int = 16, headroom: float = 1.02) -> FrameDecoder:
     torch.manual_seed(0)
-    return FrameDecoder(size, style_dim=8, motion_dim=4, embed_dim=6, channel_base=128, channel_max=16)
+    widths = dict(channel_base=128, channel_max=16, headroom=headroom)
+    return FrameDecoder(size, style_dim=8, motion_dim=4, embed_dim=6, **widths)
 
 
 def test_modulated_conv_equals_convolving_with_each_samples_own_weights():
@@ -44,6 +45,20 @@ def test_a_frame_depends_on_its_own_state_and_its_own_clip_only():
     c2[0] += 1
     changed = (model(w, z, c2) - before).abs().amax((1, 2, 3, 4))
     assert changed[0] > 1e-3 and changed[1:].max() < 1e-5
+
+
+def test_white_is_reached_and_stays_flat_under_what_moves_beneath_it():
+    model, w, z, c = decoder(), torch.randn(2, 8), torch.randn(2, 3, 4), torch.randn(2, 6)
+    spread = model(w, z, c).std()
+    torch.nn.init.constant_(model.to_rgb[-1].bias, 4.0)
+    white = model(w, z, c)
+    assert white.max() <= 1.02 and white.mean() > 1
+    assert white.std() < 0.05 * spread
+
+
+def test_a_headroom_below_the_range_of_frames_is_refused():
+    with pytest.raises(UserError, match="headroom=0.9"):
+        decoder(headroom=0.9)
 
 
 def test_a_side_the_decoder_cannot_make_is_refused():

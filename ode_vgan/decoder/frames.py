@@ -23,15 +23,29 @@ class FrameDecoder(nn.Module):
         size: side of a frame in px, a power of two in [16, 256].
         style_dim: W. motion_dim: Z. embed_dim: E.
         channel_base, channel_max: a layer at side s has min(channel_max, channel_base / s) channels.
+        headroom: frames are headroom * tanh(sum of the layers' colours). Slightly above 1, so that flat black and white
+            are reached at a finite sum and stay flat: on graphics a decoder without limits never stills its background.
     """
 
     def __init__(
-        self, size: int, style_dim: int, motion_dim: int, embed_dim: int, *, channel_base: int, channel_max: int
+        self,
+        size: int,
+        style_dim: int,
+        motion_dim: int,
+        embed_dim: int,
+        *,
+        channel_base: int,
+        channel_max: int,
+        headroom: float,
     ):
         super().__init__()
         if size not in SIDES_PX:
             raise UserError(f"size={size} px is not a side this decoder can make; choose one of {SIDES_PX}.")
-        self.size = size
+        if not headroom >= 1:
+            raise UserError(
+                f"headroom={headroom} keeps frames from black and white; use 1 or a little more, such as 1.02."
+            )
+        self.size, self.headroom = size, headroom
         sides = [4 * 2**i for i in range(int(math.log2(size // 4)) + 1)]
         widths = [channels_at(side, channel_base, channel_max) for side in sides]
         self.motion = nn.Linear(motion_dim, style_dim)
@@ -59,4 +73,4 @@ class FrameDecoder(nn.Module):
             if rgb.dim():
                 rgb = F.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False)
             rgb = rgb + to_rgb(x)
-        return rgb.float().unflatten(0, (clips, frames))
+        return (self.headroom * torch.tanh(rgb.float())).unflatten(0, (clips, frames))
