@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ode_vgan.data.clips import to_float
+from ode_vgan.discriminator.critics import choose_frames
 from ode_vgan.ema import GeneratorEma
+from ode_vgan.errors import UserError
 from ode_vgan.generator import draw_latents
 from ode_vgan.losses.kinetic import kinetic_energy
 from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
@@ -30,6 +32,9 @@ class VideoGan(pl.LightningModule):
         penalty_every: steps between penalties; the weight is scaled to match.
         mismatch: weight of the mismatched-caption loss.
         anchor: [first, last] weight of the mean-frame loss, moved by the same cosine; [0, 0] is off.
+        step_frames: frames of a window that a step decodes and judges, drawn anew for each clip; the path is made for
+            all of them. 0 takes every frame. Source: Skorokhodov et al. (2022), "StyleGAN-V", which trains on k = 3
+            frames of a clip. Differs: for any model of time, since its whole path is made and then thinned out.
         kinetic: weight of the latent path's kinetic energy, which keeps a solver's evaluations few; 0 is off.
         fade_clips: clips over which gamma and anchor move.
         ema_clips: half-life of the generator's average, in clips.
@@ -52,6 +57,7 @@ class VideoGan(pl.LightningModule):
         penalty_every: int,
         mismatch: float,
         anchor: tuple[float, float],
+        step_frames: int,
         kinetic: float,
         fade_clips: float,
         ema_clips: float,
@@ -60,13 +66,15 @@ class VideoGan(pl.LightningModule):
         seed: int,
     ):
         super().__init__()
+        if step_frames < 0 or step_frames == 1:
+            raise UserError(f"step_frames={step_frames}; a clip critic judges 2 frames or more, and 0 is all of them.")
         self.automatic_optimization = False
         self.generator, self.critics, self.loss, self.augment = generator, critics, loss, augment
         self.ema = GeneratorEma(generator, ema_clips)
         self.generator_lr, self.critic_lr, self.temporal_lr_ratio = generator_lr, critic_lr, temporal_lr_ratio
         self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
         self.penalty_every, self.mismatch, self.fade_clips = penalty_every, mismatch, fade_clips
-        self.kinetic = kinetic
+        self.step_frames, self.kinetic = step_frames, kinetic
         self.warmup_clips, self.max_clips, self.seed = warmup_clips, max_clips, seed
         self.config: dict = {}
         self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
@@ -81,11 +89,12 @@ class VideoGan(pl.LightningModule):
         real, times, c = to_float(batch["frames"]), batch["times"], batch["text"]
         self._set_step_sizes()
         latents = draw_latents(len(real), self.generator.noise_dim, draw).to(real.device)
-        picks = self.critics.choose(*real.shape[:2], generator=draw)
 
         w, z = self.generator.path(latents, times, c)
-        fake = self.generator.decoder(w, z, c)
         energy = kinetic_energy(z, times)
+        real, times, z = self._thinned(real, times, z, draw=draw)
+        picks = self.critics.choose(*real.shape[:2], generator=draw)
+        fake = self.generator.decoder(w, z, c)
         seen_real, seen_fake = self.augment(real, draw), self.augment(fake, draw)
         values = self._critic_step(seen_real, seen_fake.detach(), times, c, picks)
         anchor = self._between(self.anchor) * mean_frame_distance(real, fake)
@@ -100,6 +109,13 @@ class VideoGan(pl.LightningModule):
         self.log_dict(values | {"nfe": float(self.generator.temporal.nfe)})
         if self.clips_seen >= self.max_clips:
             self.trainer.should_stop = True
+
+    def _thinned(self, *clips: Tensor, draw: torch.Generator) -> list[Tensor]:
+        """The frames that this step sees, the same ones of each tensor (B, T, ...)."""
+        count, frames = clips[0].shape[:2]
+        seen = choose_frames(count, frames, self.step_frames or frames, draw).to(clips[0].device)
+        rows = torch.arange(count, device=seen.device)[:, None]
+        return [tensor[rows, seen] for tensor in clips]
 
     def _critic_step(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
         features = self.critics.features(real, times, picks)

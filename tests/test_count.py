@@ -86,7 +86,13 @@ def test_a_clip_costs_the_same_in_any_company_and_its_parts_add_up(temporal: str
     latents, c = torch.randn(1, 8), torch.randn(1, 12)
     maps = macs_of(lambda: (generator.to_start(latents, c), generator.to_style(latents, c)))
     assert alone["generator"] == alone["temporal"] + alone["decoder"] + maps
-    assert alone["forward"] == alone["generator"] + 2 * alone["critics"]
+    module.step_frames = 0  # all 6 frames; before, a step decoded and judged 4, from the whole path
+    whole = count_macs(module, 6, 16, 0.1, 12)
+    w, z = torch.randn(1, 16), torch.randn(1, 6, 16)
+    thinned = macs_of(lambda: generator.decoder(w, z[:, :4], c))
+    assert thinned < alone["decoder"] and alone["critics"] < whole["critics"]
+    assert alone["forward"] == alone["temporal"] + thinned + maps + 2 * alone["critics"]
+    assert whole["forward"] == whole["generator"] + 2 * whole["critics"]
     assert 2 * alone["forward"] < alone["training"] <= 3 * (alone["forward"] + alone["critics"])
     assert alone["temporal"] == temporal_macs(generator.temporal, 6, 0.1)
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from ode_vgan.build import build
+from ode_vgan.errors import UserError
 from ode_vgan.generator import draw_latents
 from tests.tiny import REPOSITORY, tiny_overrides
 
@@ -100,6 +101,43 @@ def test_the_same_seed_and_batches_give_the_same_weights(tmp_path):
         fit(tmp_path, gan, steps=2)
         runs.append(gan.state_dict())
     assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+def test_a_step_sees_its_own_frames_and_no_others(tmp_path):
+    gan = module(tmp_path, "model.step_frames=2")
+    real, times = torch.rand(6, 5, 3, 4, 4), torch.arange(5.0).repeat(6, 1)
+    frames, seconds = gan._thinned(real, times, draw=torch.Generator().manual_seed(0))
+    assert frames.shape == (6, 2, 3, 4, 4) and (seconds.diff(dim=1) > 0).all()
+    assert len({tuple(row) for row in seconds.tolist()}) > 1  # clips draw their own
+    for row in range(6):
+        assert torch.equal(frames[row], real[row, seconds[row].long()])
+    drawn = torch.Generator().manual_seed(1)
+    assert {time for _ in range(9) for time in gan._thinned(times, draw=drawn)[0].flatten().tolist()} == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("frames", [0, 9])
+def test_a_step_sees_all_frames_where_it_is_told_so_or_there_are_no_more(tmp_path, frames):
+    gan, times = module(tmp_path, f"model.step_frames={frames}"), torch.rand(3, 5)
+    assert torch.equal(gan._thinned(times, draw=torch.Generator().manual_seed(0))[0], times)
+
+
+def test_one_frame_a_step_is_refused(tmp_path):
+    with pytest.raises(UserError, match="step_frames=1"):
+        module(tmp_path, "model.step_frames=1")
+
+
+def test_a_thin_step_trains_every_model_of_time_alike(tmp_path):
+    for temporal in ("ode", "discrete"):
+        gan = module(tmp_path, f"temporal={temporal}", "model.step_frames=2", "model.warmup_clips=0")
+        before = copy.deepcopy(gan.state_dict())
+        fit(tmp_path, gan, steps=2)
+        moved = {
+            part
+            for part in PARTS
+            for key in before
+            if not torch.equal(before[key], gan.state_dict()[key]) and part in key
+        }
+        assert moved >= set(PARTS)
 
 
 def test_the_kinetic_weight_holds_the_path_and_nothing_else_of_the_first_step(tmp_path):

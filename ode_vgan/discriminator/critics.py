@@ -4,6 +4,11 @@ import torch
 from torch import Tensor, nn
 
 
+def choose_frames(clips: int, frames: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Which frames of each clip are looked at, (B, count) rising, all of them where there are no more than `count`."""
+    return torch.rand(clips, frames, generator=generator).argsort(1)[:, :count].sort(1).values
+
+
 class Critics(nn.Module):
     """A clip critic that sees every frame and a frame critic that sees a few, chosen anew each step.
 
@@ -18,7 +23,7 @@ class Critics(nn.Module):
 
     def choose(self, clips: int, frames: int, generator: torch.Generator | None = None) -> Tensor:
         """Which frames the frame critic sees, (B, k), without repetition within a clip."""
-        return torch.rand(clips, frames, generator=generator).argsort(1)[:, : self.frames_per_clip]
+        return choose_frames(clips, frames, self.frames_per_clip, generator)
 
     def features(self, x: Tensor, times: Tensor, picks: Tensor) -> dict[str, Tensor]:
         """Features of clips x (B, T, C, H, W) at times (B, T) by critic: frame (B * k, F), clip (B, F)."""

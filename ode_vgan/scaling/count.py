@@ -127,9 +127,9 @@ def count_macs(
 
     Returns:
         generator: one clip made, all frames. temporal, decoder: their parts of it.
-        critics: all critics on one clip, with the views that training shows them.
-        forward: what a clip of training takes at least, once through: one clip made as critics are shown it, it and a
-            real one judged. Budgets (`max_macs`) are this times clips.
+        critics: all critics on one clip, with the frames and views that training shows them.
+        forward: what a clip of training takes at least, once through: one clip made as critics are shown it (its whole
+            path, and the frames that a step sees), it and a real one judged. Budgets (`max_macs`) are this times clips.
         training: the same with the backward passes, measured: the critics' step (real and generated, gradients of
             their weights), and the generator's (the generated clip judged again, gradients through critics, frames and
             path). Penalties, wrong captions and what else a recipe adds are left out.
@@ -137,7 +137,8 @@ def count_macs(
     with _untouched(module.generator) as generator, _untouched(module.critics) as critics:
         times, c = _times_and_text(clips, frames, gap_seconds, embed_dim)
         latents = draw_latents(clips, generator.noise_dim, _draw())
-        step = _Step(generator, critics, latents, torch.zeros(clips, frames, 3, size, size), times, c)
+        seen = min(getattr(module, "step_frames", 0) or frames, frames)
+        step = _Step(generator, critics, latents, torch.zeros(clips, seen, 3, size, size), times, c)
         start = generator.to_start(latents.motion, c).float()
         w, z = generator.path(latents, times, c)
         shown = step.show()
@@ -182,13 +183,14 @@ class _Step:
         """What critics are shown of generated clips: a published generator may show a pyramid instead of the clip."""
         if hasattr(self.generator, "shown"):
             return self.generator.shown(self.latents, self.times, self.c, _draw())
-        return self.generator(self.latents, self.times, self.c)
+        w, z = self.generator.path(self.latents, self.times, self.c)
+        return self.generator.decoder(w, z[:, : self.real.shape[1]], self.c)
 
     def judge(self, shown: Tensor | list[Tensor]) -> dict[str, Tensor]:
         if hasattr(self.critics, "views"):
             return self.critics(self.critics.views(shown, _draw()))
         picks = self.critics.choose(*shown.shape[:2], generator=_draw())
-        return self.critics(shown, self.times, self.c, picks)
+        return self.critics(shown, self.times[:, : shown.shape[1]], self.c, picks)
 
     def train(self) -> None:
         self.generator.requires_grad_(True)
