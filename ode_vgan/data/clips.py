@@ -58,24 +58,39 @@ def decode_clip(source: str | Path | bytes, *, size: int | None = None, max_fram
     """
     if size is not None and size < 1 or max_frames is not None and max_frames < 1:
         raise UserError(f"size={size} and max_frames={max_frames} must be at least 1. Leave them out for no limit.")
+    frames, times = [], []
+    for frame, seconds in stream_frames(source):
+        frames.append(frame if size is None else _square(frame, size))
+        times.append(seconds)
+        if len(frames) == max_frames:
+            break
+    return Clip(np.stack(frames), np.array(times, dtype=np.float64))
+
+
+def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames of a video or an animated image one by one: uint8 (H, W, 3), and the second of each from the first.
+
+    Raises:
+        FileNotFoundError, CorruptClip: as `decode_clip`, once the reader gets there.
+    """
     name = _name(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"no clip at {name}. Check the path.")
     read = _webp_frames if _check_whole(source, name) else _video_frames
-    frames, times = [], []
+    count, last = 0, -np.inf
     try:
         for frame, seconds in read(source, name):
-            if len(frames) == MAX_FRAMES:
+            if count == MAX_FRAMES:
                 raise CorruptClip(f"{name}: more than {MAX_FRAMES} frames. Cut it into shorter clips.")
-            frames.append(frame if size is None else _square(frame, size))
-            times.append(seconds)
-            if len(frames) == max_frames:
-                break
+            if seconds <= last:
+                late = f"frame {count} at {seconds:.3f} s is not after frame {count - 1}"
+                raise CorruptClip(f"{name}: {late}. Re-encode it.")
+            count, last = count + 1, seconds
+            yield frame, seconds
     except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise CorruptClip(f"{name}: broken after {len(frames)} frames ({_line(error)}). Replace it.") from error
-    if not frames:
+        raise CorruptClip(f"{name}: broken after {count} frames ({_line(error)}). Replace it.") from error
+    if not count:
         raise CorruptClip(f"{name}: no frames. Replace it.")
-    return Clip(np.stack(frames), _rising(np.array(times, dtype=np.float64), name))
 
 
 def encode_clip(
@@ -238,14 +253,6 @@ def _square(frame: np.ndarray, size: int) -> np.ndarray:
     image = Image.fromarray(frame[top : top + side, left : left + side])
     shrinking = side >= size
     return np.asarray(image.resize((size, size), Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR))
-
-
-def _rising(times: np.ndarray, name: str) -> np.ndarray:
-    falls = np.flatnonzero(np.diff(times) <= 0)
-    if len(falls):
-        i = int(falls[0])
-        raise CorruptClip(f"{name}: frame {i + 1} at {times[i + 1]:.3f} s is not after frame {i}. Re-encode it.")
-    return times
 
 
 def _ticks(frames: np.ndarray, times: np.ndarray | float) -> np.ndarray:

@@ -155,7 +155,10 @@ class Client:
                 raise FetchFailed(str(refused)) from refused
             if reply.location is None:
                 return replace(reply, url=url)
-            url, schemes = urljoin(url, reply.location), tuple(scheme for scheme in schemes if scheme != "file")
+            try:
+                url, schemes = urljoin(url, reply.location), tuple(scheme for scheme in schemes if scheme != "file")
+            except ValueError as error:
+                raise FetchFailed("malformed reply") from error
         raise FetchFailed("too many redirects")
 
     def _resolve(self, target: Target) -> list:
