@@ -66,6 +66,13 @@ def test_the_join_key_is_murmur3_of_the_url_and_the_text(url, text):
     assert laion_hash(url, text) == murmur3_x64_128((url + text).encode())
 
 
+def test_the_join_key_is_the_one_that_opens_laions_own_tables():
+    """The pair that LAION looks up in its aesthetic table (laion-prepro, aesthetic_ondisk_kv.py)."""
+    folder = "http://1.bp.blogspot.com/-4nSga1sbduI/UDT3Q1H9dzI/AAAAAAAABWE/O7_lyFGjmU0/s1600"
+    url = f"{folder}/Vintage+Wedding+Table+Decorations+Pictures.jpg"
+    assert laion_hash(url, "Cake Table Decoration Ideas") == 4623837408423549118
+
+
 def test_the_join_key_is_signed_64_bits_and_none_is_the_empty_string():
     keys = [laion_hash(f"http://a.example/{i}.gif", "text") for i in range(200)]
     assert all(-(2**63) <= key < 2**63 for key in keys) and min(keys) < 0 < max(keys) and len(set(keys)) == 200
