@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +64,8 @@ def build_index(
         index, choice = _flat(vectors), {"factory": "Flat", "nprobe": None, "recall@10": 1.0, "tried": []}
     else:
         index, choice = _inverted(vectors, make_probe(vectors, _captions(folder, vectors), seed), target_recall, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        info = _write(temporary, index, vectors, rowmap) | choice | {"target_recall": target_recall, "seed": seed}
-        info["build_seconds"] = round(time.perf_counter() - started, 3)
-        (temporary / "video.json").write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
-        os.chmod(temporary, 0o755)
-        _replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return info
+    choice |= {"target_recall": target_recall, "seed": seed}
+    return _put(out, lambda temporary: _write(temporary, index, vectors, rowmap, choice, started))
 
 
 def load_index(folder: str | Path) -> Index:
@@ -164,12 +156,12 @@ def _lists(vectors: Vectors, probe: Probe, factory: str, nlist: int, seed: int):
     return index
 
 
-def _write(folder: Path, index, vectors: Vectors, rowmap: pa.Table) -> dict:
+def _write(folder: Path, index, vectors: Vectors, rowmap: pa.Table, choice: dict, started: float) -> dict:
     faiss().write_index(index, str(folder / "video.index"))
     (folder / "metadata").mkdir()
     for part in vectors.parts:
         shutil.copyfile(part.metadata, folder / "metadata" / part.metadata.name)
-    return {
+    info = choice | {
         "rowmap_digest": write_rowmap(folder / "rowmap.parquet", rowmap),
         "index_sha256": file_sha256(folder / "video.index"),
         "bytes": (folder / "video.index").stat().st_size,
@@ -178,7 +170,10 @@ def _write(folder: Path, index, vectors: Vectors, rowmap: pa.Table) -> dict:
         "embedder": vectors.fingerprint,
         "rescaled": vectors.rescaled,
         "vectors_sha256": _digest(vectors),
+        "build_seconds": round(time.perf_counter() - started, 3),
     }
+    (folder / "video.json").write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+    return info
 
 
 def _digest(vectors: Vectors) -> str:
@@ -189,10 +184,18 @@ def _digest(vectors: Vectors) -> str:
     return digest.hexdigest()
 
 
-def _replace(temporary: Path, out: Path) -> None:
-    """Put the folder in place; the old one, if any, is moved aside first and then removed."""
+def _put(out: Path, write: Callable[[Path], dict]) -> dict:
+    """Write a folder under another name, then put it in place; the old one, if any, is moved aside and removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     old = out.with_name(f".{out.name}.old.{os.getpid()}")
-    if out.exists():
-        os.replace(out, old)
-    os.replace(temporary, out)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        info = write(temporary)
+        os.chmod(temporary, 0o755)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return info
