@@ -22,7 +22,8 @@ CLIP_SUFFIXES = {"mp4", "gif", "webm", "avi", "webp", "mkv", "mov", "m4v"}
 class Sample:
     """One clip on its way into a shard.
 
-    A meta with status "failed" (and an "error_message") reaches the parquet and the counts, never the tar.
+    A meta whose "status" is other than "success" (with an "error_message") reaches the parquet and the counts,
+    never the tar.
     """
 
     key: str
@@ -74,8 +75,32 @@ def write_shards(folder: str | Path, samples: Iterable[Sample], *, per_shard: in
     while shard := list(islice(source, per_shard)):
         for sample in shard:
             _check_key(sample.key, seen)
-        tars.append(_write_shard(folder, f"{len(tars):05d}", sorted(shard, key=lambda sample: sample.key)))
+        tars.append(write_shard(folder, f"{len(tars):05d}", sorted(shard, key=lambda sample: sample.key)))
     return tars
+
+
+def write_shard(folder: Path, name: str, samples: list[Sample], *, schema: pa.Schema | None = None) -> Path:
+    """Write one shard, its rows and members in the order given: name.parquet, name_stats.json, then name.tar.
+
+    Each appears whole or not at all; where the tar is, all is.
+
+    Args:
+        schema: columns and types of the parquet; None infers them from the samples.
+    """
+    good = [sample for sample in samples if _status(sample) == "success"]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in good:
+            meta = json.dumps(_row(sample), sort_keys=True, ensure_ascii=False).encode()
+            for suffix, content in (("mp4", sample.clip), ("txt", sample.caption.encode()), ("json", meta)):
+                member = tarfile.TarInfo(f"{sample.key}.{suffix}")  # its mtime, uid and gid are 0
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    write_atomic(folder / f"{name}.parquet", _parquet([_row(sample) for sample in samples], schema))
+    write_atomic(folder / f"{name}_stats.json", _stats(samples, good))
+    path = folder / f"{name}.tar"
+    write_atomic(path, buffer.getvalue())
+    return path
 
 
 def read_index(folder: str | Path) -> list[Entry]:
@@ -105,45 +130,37 @@ def _check_key(key: str, seen: set[str]) -> None:
     seen.add(key)
 
 
-def _write_shard(folder: Path, name: str, samples: list[Sample]) -> Path:
-    good = [sample for sample in samples if sample.meta.get("status") != "failed"]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample in good:
-            meta = json.dumps(_row(sample), sort_keys=True, ensure_ascii=False).encode()
-            for suffix, content in (("mp4", sample.clip), ("txt", sample.caption.encode()), ("json", meta)):
-                member = tarfile.TarInfo(f"{sample.key}.{suffix}")  # its mtime, uid and gid are 0
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    write_atomic(folder / f"{name}.parquet", _parquet([_row(sample) for sample in samples]))
-    write_atomic(folder / f"{name}_stats.json", _stats(samples, good))
-    path = folder / f"{name}.tar"
-    write_atomic(path, buffer.getvalue())
-    return path
-
-
 def _row(sample: Sample) -> dict:
     defaults = {"status": "success", "error_message": None}
     return defaults | sample.meta | {"key": sample.key, "caption": sample.caption}
 
 
-def _parquet(rows: list[dict]) -> bytes:
+def _status(sample: Sample) -> str:
+    return sample.meta.get("status") or "success"
+
+
+def _parquet(rows: list[dict], schema: pa.Schema | None) -> bytes:
     columns = sorted({name for row in rows for name in row}, key=lambda name: (name not in ("key", "caption"), name))
+    if schema is not None:
+        columns = schema.names
+    table = pa.table({name: [row.get(name) for row in rows] for name in columns}, schema=schema)
     buffer = io.BytesIO()
-    pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in columns}), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def _stats(samples: list[Sample], good: list[Sample]) -> bytes:
-    failures = Counter(s.meta.get("error_message") or "failed" for s in samples if s.meta.get("status") == "failed")
+    bad = [sample for sample in samples if _status(sample) != "success"]
+    reasons = Counter(sample.meta.get("error_message") or _status(sample) for sample in bad)
+    kinds = Counter("failed_to_download" if _status(sample) == "failed" else _status(sample) for sample in bad)
     stats = {
         "count": len(samples),
         "successes": len(good),
-        "failed_to_download": len(samples) - len(good),
-        "failed_to_resize": 0,
+        **{"failed_to_download": 0, "failed_to_resize": 0},
+        **dict(sorted(kinds.items())),
         "duration": round(sum(float(sample.meta.get("duration_seconds") or 0) for sample in good), 3),
         "bytes": sum(len(sample.clip) for sample in good),
-        "status_dict": ({"success": len(good)} if good else {}) | dict(sorted(failures.items())),
+        "status_dict": ({"success": len(good)} if good else {}) | dict(sorted(reasons.items())),
     }
     return (json.dumps(stats, indent=2, ensure_ascii=False) + "\n").encode()
 

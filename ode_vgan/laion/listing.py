@@ -34,6 +34,8 @@ class Listing:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"no table at {path}. Give a file: {', '.join(TABLES)}.")
+        if self.path.suffix.lower() not in TABLES:
+            raise UserError(f"{path} is no table that is read: {', '.join(TABLES)}. Convert it.")
         try:
             self.table = None if self.path.suffix.lower() == ".parquet" else _read(self.path)
             self.parquet = pq.ParquetFile(self.path) if self.table is None else None
@@ -67,16 +69,17 @@ class Listing:
     @cached_property
     def first_rows(self) -> np.ndarray:
         """(rows,) int64: for each row the first that has its url, itself if none came before. 16 bytes a row."""
-        column, keys = self.names["url"], []
+        column, parts = self.names["url"], [np.zeros(0, np.uint64)]
         batches = (
             self.parquet.iter_batches(BATCH, columns=[column])
             if self.table is None
             else self.table.select([column]).to_batches(BATCH)
         )
         for batch in batches:
-            keys += [hashlib.blake2b(str(url).encode(), digest_size=8).digest() for url in batch.column(0).to_pylist()]
-        hashes = np.frombuffer(b"".join(keys), dtype=np.uint64)
-        _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+            urls = (str(url).encode() for url in batch.column(0).to_pylist())
+            digests = b"".join(hashlib.blake2b(url, digest_size=8).digest() for url in urls)
+            parts.append(np.frombuffer(digests, dtype=np.uint64))
+        _, first, which = np.unique(np.concatenate(parts), return_index=True, return_inverse=True)
         return first[which].astype(np.int64)
 
     def _parquet_rows(self, start: int, stop: int) -> pa.Table:
@@ -99,10 +102,8 @@ def _read(path: Path) -> pa.Table:
         rows = [{name: value or None for name, value in row.items() if name is not None} for row in rows]
     elif suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    elif suffix == ".json":
-        rows = json.loads(path.read_text(errors="replace"))
     else:
-        raise UserError(f"{path} is no table that is read: {', '.join(TABLES)}.")
+        rows = json.loads(path.read_text(errors="replace"))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
         raise ValueError("no rows")
     names = list(dict.fromkeys(name for row in rows for name in row))
