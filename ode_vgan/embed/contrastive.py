@@ -39,8 +39,8 @@ class Recipe:
     """
 
     dim: int = 128
-    steps: int = 200
-    every: int = 10
+    steps: int = 300
+    every: int = 20
     lr: float = 1e-3
     weight_decay: float = 0.1
     dropout: float = 0.5
@@ -72,14 +72,14 @@ def ranks(text: Tensor, clips: Tensor) -> Tensor:
 
 def recall(found: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
     """Share of ranks not below each place, "R@1" and so on, and the mean of their inverses, "MRR"."""
-    shares = {f"R@{place}": float((found <= place).double().mean()) for place in at}
-    return shares | {"MRR": float((1 / found.double()).mean())}
+    shares = {f"R@{place}": round(float((found <= place).double().mean()), 4) for place in at}
+    return shares | {"MRR": round(float((1 / found.double()).mean()), 4)}
 
 
 def chance(candidates: int, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
     """What `recall` expects of a random order of the candidates."""
-    shares = {f"R@{place}": min(1.0, place / candidates) for place in at}
-    return shares | {"MRR": sum(1 / place for place in range(1, candidates + 1)) / candidates}
+    shares = {f"R@{place}": round(min(1.0, place / candidates), 4) for place in at}
+    return shares | {"MRR": round(sum(1 / place for place in range(1, candidates + 1)) / candidates, 4)}
 
 
 class Maps(nn.Module):

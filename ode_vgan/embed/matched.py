@@ -176,7 +176,7 @@ def fit_matched(
     out: str | Path,
     *,
     seed: int = 0,
-    side_px: int = 96,
+    side_px: int = 128,
     frames: int = 8,
     val_share: float = 0.15,
     recipe: Recipe | None = None,
