@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class Search:
     def __init__(self, folder: str | Path, embedder: Embedder | None = None):
         self.folder, self.embedder = Path(folder), embedder
         self.index = load_index(folder)
+        self._embedding = Lock()  # one request embeds at a time
         self._check_embedder()
         self.rows = Rows(folder, self.index.rowmap)
         self.columns = facet_columns(self.rows)
@@ -75,7 +77,9 @@ class Search:
         """
         if not text.strip():
             raise UserError("the query is empty. Type what the clip should show.")
-        return self._embedder().encode_text([text])[0].numpy()
+        embedder = self._embedder()
+        with self._embedding:
+            return embedder.encode_text([text])[0].numpy()
 
     def embed_clip(self, content: bytes) -> np.ndarray:
         """(E,) float32, unit length, of a clip's file.
@@ -87,8 +91,9 @@ class Search:
             raise UserError(f"the clip has {len(content)} bytes, at most {UPLOAD_BYTES}. Cut it shorter.")
         embedder = self._embedder()
         clip = decode_clip(content, size=QUERY_PX, max_frames=QUERY_READ)
-        chosen = np.unique(np.linspace(0, len(clip.frames) - 1, QUERY_FRAMES).round().astype(int))
-        return embedder.encode_frames(clip.frames[chosen][None])[0].numpy()
+        chosen = np.rint(np.linspace(0, len(clip.frames) - 1, QUERY_FRAMES)).astype(int)
+        with self._embedding:
+            return embedder.encode_frames(clip.frames[chosen][None])[0].numpy()
 
     def row(self, uid: str) -> int:
         """The row of a clip.

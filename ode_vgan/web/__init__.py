@@ -1,0 +1,1 @@
+"""Pages served from this machine, without a build step: the explorer of a dataset."""

@@ -1,0 +1,186 @@
+"""The explorer: one page over a dataset folder, to search, filter, look, and cut subsets."""
+
+import hashlib
+import socket
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from ode_vgan.embed.embedder import Embedder
+from ode_vgan.errors import UserError
+from ode_vgan.laion.facets import BINS
+from ode_vgan.laion.search import NEAR_DUPLICATE, UPLOAD_BYTES, Found, Hit, Search
+from ode_vgan.web.answered import plain
+from ode_vgan.web.asked import asked_filter, asked_name, asked_page, asked_text
+from ode_vgan.web.beside import Beside
+from ode_vgan.web.guard import Guard, add_errors
+from ode_vgan.web.knn import given_vector
+from ode_vgan.web.media import Clips
+from ode_vgan.web.routes import add_routes
+
+STATIC = Path(__file__).parent / "static" / "explorer"
+PORT = 8321
+UPLOADS_KEPT = 256
+SUBSET_MOST = 1_000_000
+
+
+class Explorer:
+    """A folder's search, its clips, and the vectors of clips that were dropped on the page."""
+
+    def __init__(self, folder: str | Path, embedder: Embedder | None = None, generated: str | Path | None = None):
+        self.folder = Path(folder)
+        self.search = Search(folder, embedder)
+        self.clips = Clips(self.folder / "shards")
+        self.beside = Beside(self.search, generated) if generated is not None else None
+        self.uploads: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def info(self) -> dict:
+        """What the page needs to know before it asks anything."""
+        index = self.search.index.info
+        return {
+            "name": self.folder.resolve().name,
+            "count": self.search.count,
+            "index": {name: index[name] for name in ("factory", "nprobe", "recall@10", "dim", "embedder")},
+            "text": self.search.embedder is not None,
+            "generated": self.beside is not None,
+            "columns": [column.plain() for column in self.search.columns],
+            "fields": sorted(self.search.rows.columns),
+            "bins": BINS,
+            "upload_bytes": UPLOAD_BYTES,
+            "near_duplicate": NEAR_DUPLICATE,
+        }
+
+    def find(self, body: dict) -> dict:
+        """One page of results for a query, or of all clips that the filter keeps."""
+        started = time.perf_counter()
+        query, wanted, page = body.get("query") or {}, asked_filter(body), asked_page(body)
+        if not isinstance(query, dict):
+            raise UserError("query must be an object with one of text, uid, upload and vector.")
+        about = None
+        if query:
+            vector, own = self._vector(query)
+            about = plain(self.search.describe([Hit(own[0])])[0]) if own else None
+            collapse = NEAR_DUPLICATE if body.get("collapse") else None
+            found = self.search.neighbours(vector, wanted, collapse=collapse, without=own, **page)
+        else:
+            found = self.search.browse(wanted, order=asked_text(body, "order") or "", **page)
+        return {
+            "results": self._records(found),
+            "kept": found.kept,
+            "more": found.more,
+            "query": about,
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+
+    def upload(self, content: bytes) -> dict:
+        """Embed a dropped clip; the name by which it can be asked for is the digest of its bytes."""
+        name = hashlib.sha256(content).hexdigest()[:32]
+        if name not in self.uploads:
+            self.uploads[name] = self.search.embed_clip(content)
+            while len(self.uploads) > UPLOADS_KEPT:
+                self.uploads.popitem(last=False)
+        return {"upload": name}
+
+    def subset(self, body: dict) -> dict:
+        """Write a manifest of the clips named, or of all that a filter keeps."""
+        from ode_vgan.laion.subset import write_subset
+
+        name, uids = asked_name(body), body.get("uids")
+        wanted = asked_filter(body)
+        if uids is None:
+            kept = self.search.rows.select(wanted)
+            rows = range(self.search.count) if kept is None else kept.tolist()
+            uids = self.search.index.rowmap["uid"].take(list(rows)).to_pylist()
+        elif not isinstance(uids, list) or not all(isinstance(uid, str) for uid in uids):
+            raise UserError("uids must be a list of texts.")
+        for uid in uids[:SUBSET_MOST]:
+            self.search.row(uid)
+        return write_subset(self.folder, name, uids)
+
+    def _vector(self, query: dict) -> tuple[np.ndarray, list[int]]:
+        """The vector of a query, and the row of its own clip where it is one of the set."""
+        text, uid, upload = (asked_text(query, name) for name in ("text", "uid", "upload"))
+        if text is not None:
+            return self.search.embed_text(text), []
+        if uid is not None:
+            row = self.search.row(uid)
+            return self.search.vector(row), [row]
+        if upload is not None:
+            if upload not in self.uploads:
+                raise UserError("the dropped clip is no longer held by the server. Drop it again.")
+            return self.uploads[upload], []
+        return given_vector(query.get("vector")), []
+
+    def _records(self, found: Found) -> list[dict]:
+        return [plain(record) for record in self.search.describe(found.hits)]
+
+
+def create_app(explorer: Explorer, host: str = "127.0.0.1"):
+    """The FastAPI application of an explorer, which answers to the given host and to loopback names only."""
+    from fastapi import FastAPI
+    from fastapi.staticfiles import StaticFiles
+
+    app = FastAPI(title="ode_vgan explorer", docs_url=None, redoc_url=None, openapi_url=None)
+    add_errors(app)
+    add_routes(app, explorer)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    app.add_middleware(Guard, host=host)
+    return app
+
+
+def serve(
+    folder: str | Path,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    embedder: Embedder | str | None = "matched",
+    generated: str | Path | None = None,
+) -> None:
+    """Serve the explorer of a folder until interrupted.
+
+    Args:
+        host: where to listen; anything but loopback lets other machines read the clips.
+        embedder: what embedded the clips, or its name for `open_embedder`; None searches from clips only.
+        generated: a folder of generated clips to show beside their nearest training clips.
+
+    Raises:
+        UserError: no index, another embedder's vectors, or the port is taken.
+    """
+    uvicorn = _uvicorn()
+    if isinstance(embedder, str):
+        from ode_vgan.embed.matched import open_embedder
+
+        embedder = open_embedder(embedder)
+    app = create_app(Explorer(folder, embedder, generated), host)
+    with listen(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"explorer of {folder}: http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        UserError: the address is not this machine's, or the port is taken or out of range.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UserError(f"cannot listen on {host} port {port} ({error}). Choose another --port or --host.") from error
+    return listener
+
+
+def _uvicorn():
+    try:
+        import fastapi  # noqa: F401 one remedy for both
+        import uvicorn
+    except ImportError as error:
+        raise UserError("the explorer needs fastapi and uvicorn. Run: pip install 'ode_vgan[laion]'") from error
+    return uvicorn
