@@ -117,7 +117,7 @@ def read_index(folder: str | Path) -> list[Entry]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no data folder {folder}. Check the path, or build one with `ode-vgan data emoji`.")
     tars = sorted(folder.rglob("*.tar"))
-    entries = [entry for tar in tars for entry in _tar_entries(tar)] or _folder_entries(folder)
+    entries = [entry for tar in tars for entry in read_tar(tar)] or _folder_entries(folder)
     if not entries:
         suffixes = " ".join(f".{suffix}" for suffix in sorted(CLIP_SUFFIXES))
         raise UserError(f"no clips in {folder}: expected tars that hold, or files that end in, {suffixes}.")
@@ -165,8 +165,12 @@ def _stats(samples: list[Sample], good: list[Sample]) -> bytes:
     return (json.dumps(stats, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _tar_entries(path: Path) -> Iterator[Entry]:
-    """Samples of one tar; the members of a sample share the name up to its first dot."""
+def read_tar(path: Path) -> Iterator[Entry]:
+    """Clips of one tar, in its order; the members of a sample share the name up to its first dot.
+
+    Raises:
+        UserError: the tar breaks off.
+    """
     groups: dict[str, dict[str, Source]] = {}
     end = 0
     with open(path, "rb") as file:
