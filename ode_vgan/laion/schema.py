@@ -5,10 +5,14 @@ import re
 from collections.abc import Iterable
 from glob import glob, has_magic
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ode_vgan.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UID_TYPE = np.dtype("u8,u8")
 UID_PATTERN = re.compile(r"[0-9a-f]{32}")
@@ -159,23 +163,30 @@ def read_columns(
     Raises:
         UserError: no files, a file that is not a whole parquet, or a named column that is absent.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns = {}
     for path in parquet_files(paths):
-        try:
-            names = pq.read_schema(path).names
-        except (pa.ArrowException, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{path} is not a whole parquet file ({reason}). Fetch it again or leave it out."
-            ) from error
+        names = read_schema(path).names
         try:
             columns[path] = canonical_names(names, url=url, text=text)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
     return columns
+
+
+def read_schema(path: Path) -> "pa.Schema":
+    """The Arrow schema of a parquet file, from its footer.
+
+    Raises:
+        UserError: it is not a whole parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a whole parquet file ({reason}). Fetch it again or leave it out.") from error
 
 
 def _free(name: str, taken: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ode_vgan.errors import UserError
@@ -116,15 +117,16 @@ def locked_database(
         memory: what its buffers take at most, such as 500MB or 2GB.
         threads: None is one for each core.
     """
-    import duckdb
-
+    duckdb = _duckdb()
     work = Path(work).resolve()
     config = {"memory_limit": memory, "temp_directory": str(work), "enable_external_file_cache": "false"}
     config |= {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    config |= {"python_enable_replacements": "false"} | ({"threads": str(threads)} if threads else {})
+    config |= {"python_enable_replacements": "false"}
+    config |= {"threads": str(threads)} if threads else {}
     try:
         with duckdb.connect(config=config) as database:
             _teach(database)
+            database.execute("SET enable_progress_bar = false")
             database.execute(f"SET allowed_directories = {literal([f'{work}/'])}")
             database.execute(f"SET allowed_paths = {literal([str(path) for path in reads])}")
             database.execute("SET enable_external_access = false")
@@ -190,14 +192,18 @@ def _public() -> str:
     return ", ".join(sorted(function for function in FUNCTIONS if function[0].isalpha()))
 
 
-@cache
-def _parser() -> "DuckDBPyConnection":
-    """A DuckDB without files, that only parses."""
+def _duckdb() -> ModuleType:
     try:
         import duckdb
     except ImportError as error:
         raise UserError("DuckDB is not installed: pip install 'ode_vgan[laion]'.") from error
-    return duckdb.connect(config={"enable_external_access": "false", "lock_configuration": "true"})
+    return duckdb
+
+
+@cache
+def _parser() -> "DuckDBPyConnection":
+    """A DuckDB without files, that only parses."""
+    return _duckdb().connect(config={"enable_external_access": "false", "lock_configuration": "true"})
 
 
 def _one(parser: "DuckDBPyConnection", sql: str, value: str) -> str:
