@@ -16,7 +16,7 @@ class FrameFeatures:
     """The 1280 averaged features before EfficientNet-Lite0's classifier, frame by frame.
 
     Args:
-        side_px: to which a frame's central square is scaled; ImageNet's own is 224, and costs three times what 128 does.
+        side_px: to which a frame's central square is scaled; ImageNet's own is 224, at three times the cost of 128.
 
     Raises:
         UserError: the net's package is not installed.
