@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ode_vgan.embed.embedder import file_sha256
 from ode_vgan.errors import UserError
+from ode_vgan.laion.embeddings import read_embeddings
 from ode_vgan.laion.recall import TRAIN_PER_LIST, Probe, compared_vectors, fewest_probes, make_probe
 from ode_vgan.laion.rowmap import make_rowmap, read_rowmap, write_rowmap
 from ode_vgan.laion.vectors import Vectors, open_vectors
@@ -59,6 +60,8 @@ def build_index(
     folder, started = Path(folder), time.perf_counter()
     out = Path(out) if out is not None else folder / "index"
     vectors = open_vectors(folder)
+    for _ in read_embeddings(folder):  # refuses a part that is not what its metadata's digests say
+        pass
     rowmap = make_rowmap(vectors, folder / "shards")
     if vectors.count < flat_below:
         index, choice = _flat(vectors), {"factory": "Flat", "nprobe": None, "recall@10": 1.0, "tried": []}
@@ -167,7 +170,8 @@ def _write(folder: Path, index, vectors: Vectors, rowmap: pa.Table, choice: dict
         "bytes": (folder / "video.index").stat().st_size,
         "count": vectors.count,
         "dim": vectors.dim,
-        "embedder": vectors.fingerprint,
+        "embedder": vectors.model.get("fingerprint"),
+        "frames": vectors.model.get("frames"),
         "rescaled": vectors.rescaled,
         "vectors_sha256": _digest(vectors),
         "build_seconds": round(time.perf_counter() - started, 3),

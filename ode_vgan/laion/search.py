@@ -9,7 +9,9 @@ import numpy as np
 
 from ode_vgan.data.clips import decode_clip
 from ode_vgan.embed.embedder import Embedder
+from ode_vgan.embed.frames import even_frames
 from ode_vgan.errors import UserError
+from ode_vgan.laion.embeddings import FRAMES, LARGE_PX
 from ode_vgan.laion.facets import count_facets, facet_columns
 from ode_vgan.laion.index import faiss, load_index
 from ode_vgan.laion.predicate import Filter
@@ -20,7 +22,7 @@ NEAR_DUPLICATE = 0.94  # LAION's own search page hides results this alike
 MAX_DEPTH = 3000
 DEPTHS = (100, 500, MAX_DEPTH)  # pages within one depth are parts of one search
 UPLOAD_BYTES = 32 * 2**20
-QUERY_FRAMES, QUERY_READ, QUERY_PX = 16, 300, 224
+QUERY_READ = 600  # frames of a dropped clip, at most
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ class Search:
         if len(content) > UPLOAD_BYTES:
             raise UserError(f"the clip has {len(content)} bytes, at most {UPLOAD_BYTES}. Cut it shorter.")
         embedder = self._embedder()
-        clip = decode_clip(content, size=QUERY_PX, max_frames=QUERY_READ)
-        chosen = np.rint(np.linspace(0, len(clip.frames) - 1, QUERY_FRAMES)).astype(int)
+        small = max(decode_clip(content, max_frames=1).frames.shape[1:3]) <= LARGE_PX  # as the set was embedded
+        clip = decode_clip(content, size=None if small else LARGE_PX, max_frames=QUERY_READ)
+        frames = even_frames(clip.frames, self.index.info.get("frames") or FRAMES)
         with self._embedding:
-            return embedder.encode_frames(clip.frames[chosen][None])[0].numpy()
+            return embedder.encode_frames(frames[None])[0].numpy()
 
     def row(self, uid: str) -> int:
         """The row of a clip.

@@ -32,11 +32,12 @@ class Vectors:
 
     Attributes:
         count, dim: N and E.
+        model: what model.json says of the embedder; {} where clip-retrieval wrote the folder.
         rescaled: rows read so far by `blocks` whose length was not 1; they come back at unit length.
     """
 
-    def __init__(self, parts: list[Part], fingerprint: str | None):
-        self.parts, self.fingerprint = parts, fingerprint
+    def __init__(self, parts: list[Part], model: dict):
+        self.parts, self.model = parts, model
         self.starts = np.cumsum([0, *(len(part.rows) for part in parts)])
         self.count, self.dim = int(self.starts[-1]), int(parts[0].rows.shape[1])
         self.rescaled = 0
@@ -102,7 +103,7 @@ def open_vectors(folder: str | Path, kind: str | None = None) -> Vectors:
         for name in KINDS if kind is None else (kind,):
             paths = sorted((root / f"{name}_emb").glob(f"{name}_emb_*.npy"), key=_number)
             if paths:
-                return Vectors(_parts(paths, root / "metadata"), _fingerprint(root / "model.json"))
+                return Vectors(_parts(paths, root / "metadata"), _model(root / "model.json"))
     wanted = " or ".join(f"{name}_emb/{name}_emb_0.npy" for name in (KINDS if kind is None else (kind,)))
     raise UserError(f"no embeddings in {folder}: expected {wanted}. Make them with `ode-vgan laion embed {folder}`.")
 
@@ -138,11 +139,10 @@ def _number(path: Path) -> int:
     return int(found.group(1))
 
 
-def _fingerprint(path: Path) -> str | None:
-    """What model.json says of its model; None where clip-retrieval wrote the folder."""
+def _model(path: Path) -> dict:
     if not path.is_file():
-        return None
+        return {}
     try:
-        return json.loads(path.read_text()).get("fingerprint")
-    except (ValueError, AttributeError) as error:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not parse ({error}). Embed again.") from error

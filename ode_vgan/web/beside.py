@@ -44,17 +44,15 @@ class Beside:
         return source, "mp4" if suffix == "tar" else suffix
 
     def page(self, offset: int, limit: int) -> dict:
-        """Pairs in order of similarity, with how close training clips are to each other."""
+        """Pairs in order of similarity."""
         with self._lock:  # embedded once, whoever asks first
             if self._found is None:
                 self._found = self._compare()
-                self._baseline = usual_closeness(self.search)
         chosen = self._found[offset : offset + limit]
         return {
             "items": [one | {"nearest": self.search.describe(one["nearest"])} for one in chosen],
             "compared": len(self._found),
             "total": self.total,
-            "baseline": self._baseline,
         }
 
     def _compare(self) -> list[dict]:

@@ -4,6 +4,7 @@ import hashlib
 import socket
 import time
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ode_vgan.laion.facets import BINS
 from ode_vgan.laion.search import NEAR_DUPLICATE, UPLOAD_BYTES, Found, Hit, Search
 from ode_vgan.web.answered import plain
 from ode_vgan.web.asked import asked_filter, asked_name, asked_page, asked_text
-from ode_vgan.web.beside import Beside
+from ode_vgan.web.beside import Beside, usual_closeness
 from ode_vgan.web.guard import Guard, add_errors
 from ode_vgan.web.knn import given_vector
 from ode_vgan.web.media import Clips
@@ -35,6 +36,11 @@ class Explorer:
         self.clips = Clips(self.folder / "shards")
         self.beside = Beside(self.search, generated) if generated is not None else None
         self.uploads: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    @cached_property
+    def closeness(self) -> dict:
+        """How near clips of the set usually lie to each other."""
+        return usual_closeness(self.search)
 
     def info(self) -> dict:
         """What the page needs to know before it asks anything."""

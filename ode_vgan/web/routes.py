@@ -42,13 +42,17 @@ def _add_search(app, explorer) -> None:
     async def subset(request: Request):
         return await run_in_threadpool(explorer.subset, await read_json(request))
 
+    @app.get("/v1/closeness")
+    def closeness():
+        return explorer.closeness
+
     @app.get("/v1/beside")
     def beside(offset: int = 0, limit: int = BESIDE_PAGE):
         if explorer.beside is None:
             raise UserError("no folder of generated clips. Start the explorer with --generated FOLDER.")
         if not (0 <= offset and 1 <= limit <= BESIDE_PAGE):
             raise UserError(f"offset={offset}, limit={limit}: a page has 1 to {BESIDE_PAGE} clips.")
-        page = explorer.beside.page(offset, limit)
+        page = explorer.beside.page(offset, limit) | {"baseline": explorer.closeness}
         page["items"] = [one | {"nearest": [plain(record) for record in one["nearest"]]} for one in page["items"]]
         return page
 
