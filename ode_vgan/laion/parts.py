@@ -77,8 +77,11 @@ def write_part(root: Path, number: int, vectors: dict[str, np.ndarray], rows: li
 def is_right(root: Path, number: int, made_from: dict) -> bool:
     """Whether a part is whole and was made from this."""
     try:
-        told = _told(pq.read_schema(part_path(root, "metadata", number)))
-        whole = all(file_sha256(part_path(root, kind, number)) == told[f"{kind}_sha256"] for kind in SIDES)
+        table = pq.read_table(part_path(root, "metadata", number), columns=["uid"])
+        told = _told(table.schema)
+        whole = uids_digest(_uids(table)) == told["uids_sha256"] and all(
+            file_sha256(part_path(root, kind, number)) == told[f"{kind}_sha256"] for kind in SIDES
+        )
     except (OSError, KeyError, pa.ArrowInvalid):
         return False
     return whole and made_from.items() <= told.items()
