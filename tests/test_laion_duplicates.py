@@ -14,13 +14,13 @@ from ode_vgan.data.shards import read_index
 from ode_vgan.errors import UserError
 from ode_vgan.laion.duplicates import (
     MAX_BITS,
-    clip_hash,
     group_rows,
     mark_duplicates,
     near_hashes,
     near_vectors,
     parquet_bytes,
 )
+from ode_vgan.laion.phash import clip_hash
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Near-duplicate clips: a 64-bit hash of what a clip shows and where it moves, pairs of near hashes, groups of them."""
+"""Near-duplicate clips across shards: pairs of near hashes or vectors, their groups, and the column that names them."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -7,38 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ode_vgan.data.clips import write_atomic
 from ode_vgan.errors import UserError
-from ode_vgan.laion.stillness import luma
 
-HASH_SIDE_PX = 32
-MEAN_BITS, CHANGE_BITS = 40, 24  # of the mean picture, and of where pixels change
-CHANGE_FLOOR = 3.0  # grey levels of deviation over time that an encoder makes of a still picture
-COEFFICIENT_FLOOR = 1e-3  # below it a coefficient is rounding, and its bit 0
 MAX_BITS = 7  # see experiments/laion/calibration
 MOST_BITS = 15  # with more the bands are so narrow that most pairs are compared
 BLOCK_ROWS = 2048  # vectors compared together
 PAIRS_AT_ONCE = 1 << 20
-
-
-def clip_hash(frames: np.ndarray) -> int:
-    """64 bits that stay nearly the same when a clip is encoded, scaled, recoloured or shifted in time.
-
-    Signs of the lowest DCT coefficients, without the constant one: 40 of the mean over time of luma at 32x32, and 24
-    of its deviation over time, less 3 levels. Two clips of one thing that move differently differ in the second part;
-    clips of one flat colour all hash to 0.
-
-    Args:
-        frames: uint8 (T, H, W, 3).
-    """
-    small = np.stack(
-        [_small(picture) for part in np.array_split(frames, -(-len(frames) // 64)) for picture in luma(part)]
-    )
-    moving = np.maximum(small.std(0) - CHANGE_FLOOR, 0)
-    bits = np.concatenate([_signs(small.mean(0), MEAN_BITS), _signs(moving, CHANGE_BITS)])
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def near_hashes(hashes: np.ndarray, max_bits: int = MAX_BITS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -209,17 +185,3 @@ def _gathered(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[
             held, count = [], 0
     if count:
         yield np.concatenate([a for a, _ in held]), np.concatenate([b for _, b in held])
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    size = (HASH_SIDE_PX, HASH_SIDE_PX)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX), np.float64)
-
-
-def _signs(picture: np.ndarray, count: int) -> np.ndarray:
-    """Whether each of the lowest coefficients is positive, diagonal after diagonal."""
-    from scipy.fft import dctn
-
-    coefficients = dctn(picture, norm="ortho")
-    places = sorted(((i, j) for i in range(12) for j in range(12)), key=lambda place: (sum(place), place[0]))
-    return np.array([coefficients[place] > COEFFICIENT_FLOOR for place in places[1 : count + 1]])

@@ -10,7 +10,6 @@ from ode_vgan.errors import UserError
 
 GRID = 16  # cells on each axis; of a 64 px clip 4x4 px each
 VISIBLE_LEVELS = 6.0  # change of a cell's mean luma, of 255; an encoder's noise on a still picture stays below
-MAX_CHUNK = 64  # frames reduced together
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,32 @@ class Stillness:
     static_share: float
 
 
+class StillnessMeter:
+    """Stillness of frames that come one by one; holds one frame."""
+
+    def __init__(self):
+        self.change, self.static_seconds, self.first, self.seconds = 0.0, 0.0, 0.0, None
+        self.grey = self.shown = None  # the frame before, and the cells of the last that differed visibly
+
+    def add(self, grey: np.ndarray, seconds: float) -> None:
+        """The next frame's luma, float32 (H, W), 0 to 255, and when it is shown."""
+        grid = cells(grey)
+        if self.seconds is None:
+            self.first, self.shown = seconds, grid
+        else:
+            self.change += float(np.abs(grey - self.grey).mean(dtype=np.float64))
+            if np.abs(grid - self.shown).max() > VISIBLE_LEVELS:
+                self.shown = grid
+            else:
+                self.static_seconds += seconds - self.seconds
+        self.grey, self.seconds = grey, seconds
+
+    def read(self) -> Stillness:
+        """The stillness of the frames so far, one at the least."""
+        whole = self.seconds - self.first
+        return Stillness(self.change / whole, min(1.0, self.static_seconds / whole)) if whole else Stillness(0.0, 1.0)
+
+
 def stillness(clip: Clip) -> Stillness:
     """Motion and static share of a clip.
 
@@ -38,37 +63,20 @@ def stillness(clip: Clip) -> Stillness:
     frames = clip.frames
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
         raise UserError(f"frames are {frames.dtype} {frames.shape}; a clip is uint8 (T, H, W, 3), T >= 1.")
-    if len(frames) == 1:
-        return Stillness(0.0, 1.0)
-    grid, total, before = [], 0.0, None
-    for start in range(0, len(frames), MAX_CHUNK):
-        grey = luma(frames[start : start + MAX_CHUNK])
-        row = grey if before is None else np.concatenate([before[None], grey])
-        total += float(np.abs(np.diff(row, axis=0)).mean((1, 2), dtype=np.float64).sum())
-        before = grey[-1]
-        grid.extend(cells(picture) for picture in grey)
-    gaps = np.diff(clip.times)
-    seen = visible_changes(np.stack(grid))
-    return Stillness(total / float(gaps.sum()), float(gaps[~seen].sum() / gaps.sum()))
-
-
-def visible_changes(grid: np.ndarray) -> np.ndarray:
-    """Bool (T-1,) of mean luma (T, h, w): whether frame i+1 differs visibly from the last frame that did."""
-    last, seen = grid[0], np.zeros(len(grid) - 1, bool)
-    for i, picture in enumerate(grid[1:]):
-        if np.abs(picture - last).max() > VISIBLE_LEVELS:
-            seen[i], last = True, picture
-    return seen
+    meter = StillnessMeter()
+    for frame, seconds in zip(frames, clip.times, strict=True):
+        meter.add(luma(frame), float(seconds))
+    return meter.read()
 
 
 def luma(frames: np.ndarray) -> np.ndarray:
-    """uint8 (T, H, W, 3) to float32 (T, H, W), 0 to 255, by the weights of BT.601."""
+    """uint8 (..., 3) to float32 (...), 0 to 255, by the weights of BT.601."""
     return frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def cells(picture: np.ndarray) -> np.ndarray:
-    """Mean of float32 (H, W) in 16x16 cells."""
+def cells(picture: np.ndarray, side: int = GRID) -> np.ndarray:
+    """Mean of float32 (H, W) in side x side cells."""
     height, width = picture.shape
-    if height % GRID == width % GRID == 0:
-        return picture.reshape(GRID, height // GRID, GRID, width // GRID).mean((1, 3))
-    return np.asarray(Image.fromarray(picture).resize((GRID, GRID), Image.Resampling.BOX))
+    if height % side == width % side == 0:
+        return picture.reshape(side, height // side, side, width // side).mean((1, 3))
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
