@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ode_vgan.errors import UserError
-from ode_vgan.laion.tensorbundle import STRING, BrokenBytes, fields, read_bundle
+from ode_vgan.laion.tensorbundle import STRING, fields, read_bundle
 
 INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
 META, GRAPH = "keras_metadata.pb", "saved_model.pb"
-MAX_MEMBERS, MAX_BYTES = 64, 1 << 26
+MAX_MEMBERS, MAX_BYTES = 64, 1 << 25
 INT64 = 9
 EPSILON = 1e-7  # Keras's, below which a deviation does not fall
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -64,16 +64,17 @@ def read_saved_model(path: str | Path) -> Network:
     members = _members(Path(path))
     tensors = read_bundle(members[INDEX], members[DATA], f"{path}: {INDEX}")
     try:
-        columns, units = _architecture(members[META])
-        found = _numbered(tensors)
+        encoding, units = _architecture(members[META])
+        mean, variance, layers = _numbered(tensors)
+        columns = [i for i, kind in enumerate(encoding) if kind == "int"]
         tables = _tables(members[GRAPH]) if columns else []
-    except (BrokenBytes, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, StopIteration) as error:
         raise UserError(f"{path} is no NSFW head by AutoKeras ({_line(error)}). Take LAION's own zip.") from None
-    mean, variance, layers = found
     widths = [mean.size, *(weight.shape[1] for weight, _ in layers)]
     agreed = [weight.shape[0] for weight, _ in layers] == widths[:-1] and widths[1:] == units and units[-1:] == [1]
-    if not agreed or len(tables) != len(columns) or any(not 0 <= column < mean.size for column in columns):
-        raise UserError(f"{path}: layers {widths}, said to be {units}, {len(tables)} tables for columns {columns}.")
+    if not agreed or len(tables) != len(columns) or len(encoding) != mean.size:
+        told = f"layers {widths}, said to be {len(encoding)} to {units}, {len(tables)} tables for columns {columns}"
+        raise UserError(f"{path} is not of one piece: {told}. Take LAION's own zip.")
     deviation = np.maximum(np.sqrt(variance), np.float32(EPSILON))
     return Network(dict(zip(columns, tables, strict=True)), mean, deviation, layers)
 
@@ -108,8 +109,8 @@ def _read(file: zipfile.ZipFile, name: str, path: Path) -> bytes:
     return file.read(name)
 
 
-def _architecture(metadata: bytes) -> tuple[list[int], list[int]]:
-    """Columns that are categories, and the widths of the linear layers.
+def _architecture(metadata: bytes) -> tuple[list[str], list[int]]:
+    """How each column is taken ("none" for as it is, "int" for a category), and the widths of the linear layers.
 
     Raises:
         ValueError: a layer or an order of layers that is not these heads'.
@@ -136,7 +137,7 @@ def _architecture(metadata: bytes) -> tuple[list[int], list[int]]:
     encoding = layers[1]["config"]["encoding"]
     if not {"none", "int"} >= set(encoding):
         raise ValueError(f"categories {sorted(set(encoding))}")
-    return [i for i, kind in enumerate(encoding) if kind == "int"], [config["units"] for config in dense]
+    return encoding, [config["units"] for config in dense]
 
 
 def _numbered(tensors: dict) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:

@@ -17,7 +17,8 @@ MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES, TRAILER_BYTES = 48, 5
 DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8"), 19: np.dtype("<f2")}
 STRING = 7
-MAX_TENSOR_BYTES = 1 << 28
+# far above what a head has, and low enough that no file of a few bytes fills the memory
+MAX_INDEX_BYTES, MAX_KEY_BYTES, MAX_TENSOR_BYTES, MAX_STRINGS, MAX_AXES = 1 << 18, 1 << 10, 1 << 28, 1 << 20, 8
 CASTAGNOLI = 0x82F63B78
 MASK_DELTA = 0xA282EAD8
 
@@ -131,6 +132,8 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a LevelDB table, in rising order of the keys."""
     if len(content) < FOOTER_BYTES or int.from_bytes(content[-8:], "little") != MAGIC:
         raise BrokenBytes("its index does not end as a table does")
+    if len(content) > MAX_INDEX_BYTES:
+        raise BrokenBytes(f"an index of {len(content)} bytes, more than {MAX_INDEX_BYTES}")
     footer = content[-FOOTER_BYTES:]
     _, at = _handle(footer, 0)  # the meta index, which bundles leave empty
     where, _ = _handle(footer, at)
@@ -164,7 +167,7 @@ def _block(content: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
         shared, at = varint(raw, at)
         own, at = varint(raw, at)
         length, at = varint(raw, at)
-        if shared > len(key) or own + length > limit - at:
+        if shared > len(key) or own + length > limit - at or shared + own > MAX_KEY_BYTES:
             raise BrokenBytes(f"an entry of the block at {offset} leaves it")
         key = key[:shared] + raw[at : at + own]
         entries.append((key, raw[at + own : at + own + length]))
@@ -190,6 +193,8 @@ def _stored(entry: bytes) -> Stored:
             raise BrokenBytes("a tensor in slices")
         elif isinstance(value, int):
             numbers[number] = value
+    if len(shape) > MAX_AXES or max(shape, default=0) > MAX_TENSOR_BYTES:
+        raise BrokenBytes(f"a tensor of {len(shape)} axes, the longest {max(shape)}")
     if numbers.get(3, 0):
         raise BrokenBytes(f"a tensor in data file {numbers[3]}")
     return Stored(*(numbers.get(1, 0), tuple(shape)), *(numbers.get(i, 0) for i in (4, 5, 6)))
@@ -222,7 +227,7 @@ def _tensor(data: bytes, at: Stored) -> np.ndarray | list[bytes]:
 
 def _strings(raw: bytes, count: int, checksum: int) -> list[bytes]:
     """Strings lie behind their lengths and the checksum of those; the whole's checksum takes a length as 4 bytes."""
-    if count > len(raw):
+    if count > min(len(raw), MAX_STRINGS):
         raise BrokenBytes(f"{count} strings in {len(raw)} bytes")
     lengths, at = [], 0
     for _ in range(count):
