@@ -234,3 +234,32 @@ def test_a_port_in_use_is_said_in_one_line(folder):
         serve(folder, port=listener.getsockname()[1], embedder=None)
     with pytest.raises(UserError, match="cannot listen"):
         listen("127.0.0.1", 99999)
+
+
+def test_a_subset_is_what_the_filter_keeps_with_its_sql(client, folder):
+    from ode_vgan.laion.subset import read_subset
+
+    wanted = {"ranges": {"motion": [0.3, None]}, "values": {"near_duplicate": ["false"]}, "where": "aesthetic > 3"}
+    found = client.post("/v1/search", json={"filter": wanted, "limit": 100}).json()
+    made = client.post("/v1/subset", json={"name": "lively-1", "filter": wanted}).json()
+    subset = read_subset(folder / made["path"])
+    assert subset.uids == {one["uid"] for one in found["results"]} and made["count"] == len(subset.uids) > 0
+    assert "aesthetic" in subset.provenance["sql"] and "dup_of" in subset.provenance["sql"]
+
+
+def test_a_subset_of_chosen_clips_holds_them_alone(client, folder):
+    from ode_vgan.laion.subset import read_subset
+
+    uids = [one["uid"] for one in client.post("/v1/search", json={"limit": 3}).json()["results"]]
+    made = client.post("/v1/subset", json={"name": "three", "uids": uids}).json()
+    assert read_subset(folder / made["path"]).uids == set(uids) and made["count"] == 3
+    again = client.post("/v1/subset", json={"name": "three", "uids": uids[:2]})
+    assert again.status_code == 400 and "three" in again.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a" * 65, "a b", "a.json", 5, None])
+def test_a_name_that_is_no_file_name_writes_nothing(client, folder, name):
+    before = sorted(path for path in folder.rglob("*"))
+    assert client.post("/v1/subset", json={"name": name}).status_code == 400
+    assert client.post("/v1/subset", json={"name": "x", "uids": ["../" * 10]}).status_code == 400
+    assert sorted(path for path in folder.rglob("*")) == before

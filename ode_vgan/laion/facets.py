@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-from ode_vgan.laion.predicate import Filter, quoted
+from ode_vgan.laion.predicate import Filter
 from ode_vgan.laion.rows import Rows
+from ode_vgan.laion.sql import identifier
 
 BINS = 40
 MAX_VALUES = 24  # a column of words with more of them is no facet
@@ -85,7 +86,7 @@ def count_facets(rows: Rows, columns: list[Column], wanted: Filter) -> dict:
 
 
 def _histogram(rows: Rows, column: Column, condition: str) -> list[int]:
-    name, step = quoted(column.name), (column.high - column.low) / BINS
+    name, step = identifier(column.name), (column.high - column.low) / BINS
     found = rows.query(
         f"SELECT least(floor(({name} - ?) / ?)::INT, ?), count(*) FROM clips "
         f"WHERE ({condition}) AND isfinite({name}::DOUBLE) GROUP BY 1",
@@ -98,7 +99,7 @@ def _histogram(rows: Rows, column: Column, condition: str) -> list[int]:
 
 
 def _number(rows: Rows, name: str) -> Column | None:
-    value = f"{quoted(name)}::DOUBLE"
+    value = f"{identifier(name)}::DOUBLE"
     low, high = rows.query(f"SELECT min({value}), max({value}) FROM clips WHERE isfinite({value})")[0]
     if low is None or low == high:
         return None
@@ -111,7 +112,7 @@ def _word(rows: Rows, name: str) -> Column | None:
         return None
     text = _text(name)
     found = rows.query(
-        f"SELECT {text}, count(*) FROM clips WHERE {quoted(name)} IS NOT NULL GROUP BY 1 "
+        f"SELECT {text}, count(*) FROM clips WHERE {identifier(name)} IS NOT NULL GROUP BY 1 "
         f"ORDER BY 2 DESC, 1 LIMIT {MAX_VALUES + 1}"
     )
     if not 2 <= len(found) <= MAX_VALUES:
@@ -120,7 +121,7 @@ def _word(rows: Rows, name: str) -> Column | None:
 
 
 def _text(name: str) -> str:
-    return f"{quoted(name)}::VARCHAR"
+    return f"{identifier(name)}::VARCHAR"
 
 
 def _label(name: str) -> str:

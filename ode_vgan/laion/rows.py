@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from ode_vgan.errors import UserError
-from ode_vgan.laion.predicate import Filter, check_expression, quoted
+from ode_vgan.laion.predicate import Filter
+from ode_vgan.laion.sql import MACROS, identifier
 
 QUERY_SECONDS = 10.0
 # what the clips' rows say again, or nobody would look for
+DERIVED = {"near_duplicate": "(dup_of IS NOT NULL)"}  # columns of ours -> what they are of the files' own
 DROPPED = ("embedding", "clip_sha256", "source_sha256", "scorer")
 
 
@@ -26,6 +28,8 @@ class Rows:
         self.count = rowmap.num_rows
         self.connection = duckdb().connect(config={"autoinstall_known_extensions": "false"})
         self.connection.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
+        for macro in MACROS:
+            self.connection.execute(f"CREATE MACRO {macro}")
         _load(self.connection, Path(folder), rowmap)
         self.connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         described = self.connection.execute("DESCRIBE clips").fetchall()
@@ -60,11 +64,7 @@ class Rows:
         """The checked SQL of a filter; "true" for none."""
         if wanted is None:
             return "true"
-        for name in (*wanted.ranges, *wanted.values):
-            if name not in self.columns:
-                raise UserError(f"no column {name!r} to filter by. There are: {', '.join(sorted(self.columns))}.")
-        if wanted.where.strip():
-            check_expression(self.connection.cursor(), wanted.where, set(self.columns))
+        wanted.check(self.columns)
         return check_long(wanted.sql())
 
     def select(self, wanted: Filter | None) -> np.ndarray | None:
@@ -84,7 +84,7 @@ class Rows:
         name, falling = order.removeprefix("-"), order.startswith("-")
         if name and name not in self.columns:
             raise UserError(f"no column {name!r} to order by. There are: {', '.join(sorted(self.columns))}.")
-        by = f"{quoted(name)} {'DESC' if falling else 'ASC'} NULLS LAST, row" if name else "row"
+        by = f"{identifier(name)} {'DESC' if falling else 'ASC'} NULLS LAST, row" if name else "row"
         statement = f"SELECT row FROM clips WHERE ({self.condition(wanted)}) ORDER BY {by} LIMIT ? OFFSET ?"
         return [row for (row,) in self.query(statement, [limit, offset])]
 
@@ -129,10 +129,10 @@ def _load(connection, folder: Path, rowmap: pa.Table) -> None:
     scores = sorted(str(path) for path in (folder / "scores").glob("*.parquet"))
     _table(connection, "scored", scores, "key")
     names = {name: _names(connection, name) for name in ("described", "scored")}
-    chosen = [f"d.{quoted(name)}" for name in names["described"] if name not in names["scored"]]
-    chosen += [f"s.{quoted(name)}" for name in names["scored"]]
+    chosen = [f"d.{identifier(name)}" for name in names["described"] if name not in names["scored"]]
+    chosen += [f"s.{identifier(name)}" for name in names["scored"]]
     if "dup_of" in names["scored"] + names["described"]:
-        chosen.append("(dup_of IS NOT NULL) AS near_duplicate")
+        chosen += [f"{meaning} AS {name}" for name, meaning in DERIVED.items()]
     connection.execute(
         f"CREATE TABLE clips AS SELECT {', '.join(['r.row', 'r.uid', 'r.key', 'r.shard', *chosen])} FROM rowmap r "
         "LEFT JOIN described d ON d.join_key = r.key LEFT JOIN scored s ON s.join_key = r.key ORDER BY r.row"
@@ -156,8 +156,8 @@ def _table(connection, name: str, parquets: list[str], key: str) -> None:
         connection.execute(f"CREATE TABLE {name} (join_key VARCHAR)")
         return
     connection.execute(
-        f"CREATE TABLE {name} AS SELECT {quoted(key)}::VARCHAR AS join_key, * "
-        f"FROM read_parquet(?, union_by_name = true) QUALIFY row_number() OVER (PARTITION BY {quoted(key)}) = 1",
+        f"CREATE TABLE {name} AS SELECT {identifier(key)}::VARCHAR AS join_key, * "
+        f"FROM read_parquet(?, union_by_name = true) QUALIFY row_number() OVER (PARTITION BY {identifier(key)}) = 1",
         [parquets],
     )
 

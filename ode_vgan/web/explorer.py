@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import threading
 import time
 from collections import OrderedDict
 from functools import cached_property
@@ -12,7 +13,10 @@ import numpy as np
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.errors import UserError
 from ode_vgan.laion.facets import BINS
+from ode_vgan.laion.predicate import Filter
+from ode_vgan.laion.rows import DERIVED
 from ode_vgan.laion.search import NEAR_DUPLICATE, UPLOAD_BYTES, Found, Hit, Search
+from ode_vgan.laion.sql import identifier, parse_expression
 from ode_vgan.web.answered import plain
 from ode_vgan.web.asked import asked_filter, asked_name, asked_page, asked_text
 from ode_vgan.web.beside import Beside, usual_closeness
@@ -24,7 +28,6 @@ from ode_vgan.web.routes import add_routes
 STATIC = Path(__file__).parent / "static" / "explorer"
 PORT = 8321
 UPLOADS_KEPT = 256
-SUBSET_MOST = 1_000_000
 
 
 class Explorer:
@@ -93,17 +96,17 @@ class Explorer:
         """Write a manifest of the clips named, or of all that a filter keeps."""
         from ode_vgan.laion.subset import write_subset
 
-        name, uids = asked_name(body), body.get("uids")
-        wanted = asked_filter(body)
-        if uids is None:
-            kept = self.search.rows.select(wanted)
+        name, uids, wanted = asked_name(body), body.get("uids"), asked_filter(body)
+        if uids is not None:
+            if not isinstance(uids, list) or not all(isinstance(uid, str) for uid in uids):
+                raise UserError("uids must be a list of texts.")
+            rows, sql = [self.search.row(uid) for uid in uids], None
+        else:
+            kept, sql = self.search.rows.select(wanted), written_sql(wanted)
             rows = range(self.search.count) if kept is None else kept.tolist()
-            uids = self.search.index.rowmap["uid"].take(list(rows)).to_pylist()
-        elif not isinstance(uids, list) or not all(isinstance(uid, str) for uid in uids):
-            raise UserError("uids must be a list of texts.")
-        for uid in uids[:SUBSET_MOST]:
-            self.search.row(uid)
-        return write_subset(self.folder, name, uids)
+        uids = self.search.index.rowmap["uid"].take(list(rows)).to_pylist()
+        made = write_subset(self.folder, name, uids, sql=sql)
+        return {"name": name, "count": made["count"], "path": f"subsets/{name}.json", "sql": made.get("sql")}
 
     def _vector(self, query: dict) -> tuple[np.ndarray, list[int]]:
         """The vector of a query, and the row of its own clip where it is one of the set."""
@@ -121,6 +124,16 @@ class Explorer:
 
     def _records(self, found: Found) -> list[dict]:
         return [plain(record) for record in self.search.describe(found.hits)]
+
+
+def written_sql(wanted: Filter) -> str | None:
+    """A filter as SQL over the files' own columns; None where it keeps all, or reads a column that only rows have."""
+    sql = wanted.sql()
+    for name, meaning in DERIVED.items():
+        if name not in wanted.where and not any(name in value for kept in wanted.values.values() for value in kept):
+            sql = sql.replace(identifier(name), meaning)
+    own = {"row", "shard", *DERIVED}
+    return None if sql == "true" or own & parse_expression(sql).columns else sql
 
 
 def create_app(explorer: Explorer, host: str = "127.0.0.1"):
@@ -158,7 +171,10 @@ def serve(
         from ode_vgan.embed.matched import open_embedder
 
         embedder = open_embedder(embedder)
-    app = create_app(Explorer(folder, embedder, generated), host)
+    explorer = Explorer(folder, embedder, generated)
+    app = create_app(explorer, host)
+    if embedder is not None:  # the first query does not wait for the model
+        threading.Thread(target=explorer.search.embed_text, args=["a clip"], daemon=True).start()
     with listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         print(f"explorer of {folder}: http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)

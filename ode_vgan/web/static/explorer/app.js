@@ -112,12 +112,12 @@ async function count() {
     const facets = await ask("facets", "/v1/facets", { filter: filterOf(state) });
     filters.count(facets);
     $("kept").textContent = `${number(facets.count)} of ${number(info.count)}`;
-    $("where-note").textContent = "";
+    $("where").removeAttribute("aria-invalid");
   } catch (error) {
     if (error.name === "AbortError") return;
     counted = "";
-    $("where-note").textContent = state.where ? error.message : "";
-    $("where-note").className = "note bad";
+    $("kept").textContent = "";
+    if (state.where) $("where").setAttribute("aria-invalid", "true"); // the search says why, in its own message
   }
 }
 
@@ -152,9 +152,18 @@ function showError(text) {
   $("message").replaceChildren(...(text ? [element("p", { text }), element("button", { type: "button", text: "Try again", onclick: () => { asked = counted = ""; render(); } })] : []));
 }
 
-const like = (record) => { go({ like: record.uid, q: "", clip: "", clipName: "", open: "", view: "" }); scrollTo({ top: 0 }); };
-const open = (record) => go({ open: record.uid });
-const clearFilters = () => go({ ranges: {}, values: {}, where: "" });
+function like(record) {
+  go({ like: record.uid, q: "", clip: "", clipName: "", open: "", view: "" });
+  scrollTo({ top: 0 });
+}
+
+function open(record) {
+  go({ open: record.uid });
+}
+
+function clearFilters() {
+  go({ ranges: {}, values: {}, where: "" });
+}
 
 function select(uid) {
   selected.delete(uid) || selected.add(uid);
@@ -265,7 +274,7 @@ async function start() {
     return;
   }
   $("name").textContent = info.name;
-  $("size").textContent = `${number(info.count)} clips · ${info.index.factory}, recall@10 ${info.index["recall@10"]}`;
+  $("size").textContent = `${number(info.count)} clips · ${info.index.nprobe ? `recall@10 ${info.index["recall@10"]}` : "exact search"}`;
   $("to-beside").hidden = !info.generated;
   $("words").disabled = !info.text;
   if (!info.text) $("words").placeholder = "No embedder: start from a clip";

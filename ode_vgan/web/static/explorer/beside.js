@@ -35,19 +35,21 @@ export class Beside {
 
   #lead({ compared, total, baseline }) {
     const some = compared < total ? ` the first ${number(compared)} of ${number(total)}` : ` ${number(compared)}`;
-    const usual = baseline.count ? ` Training clips lie ${baseline.median.toFixed(2)} from their own nearest neighbour (median of ${baseline.count}; 95 % below ${baseline.high.toFixed(2)}).` : "";
+    const usual = baseline.count ? ` Among the training clips, the nearest other one has a similarity of ${baseline.median.toFixed(2)} (median of ${baseline.count}; 95 % have at most ${baseline.high.toFixed(2)}).` : "";
     return element("div", { class: "lead" },
       element("h2", { text: "Generated clips beside their nearest training clips" }),
-      element("p", { text: `The closest of${some} come first.${usual} A generated clip above that may be a copy.` }));
+      element("p", { text: `The closest of${some} come first.${usual} A generated clip nearer than that may be a copy.` }));
   }
 
   #pair(item, baseline) {
     const nearest = item.nearest[0]?.near;
-    const close = nearest != null && baseline.high != null && nearest > baseline.high;
+    const beyond = baseline.high != null && nearest > baseline.high;
+    const close = beyond || nearest >= this.info.near_duplicate;
+    const verdict = beyond ? "nearer than 95 % of training clips are to each other" : close ? `near duplicate: ${this.info.near_duplicate} or more` : "no nearer than training clips are to each other";
     const made = element("figure", { class: "made" }, element("div", { class: "frame" }, motion(`/generated/${item.number}.mp4`, item.caption || item.key)),
       element("figcaption", {}, element("b", { text: item.key }), item.caption ? element("span", { text: item.caption }) : null));
     if (item.error) return element("article", { class: "pair broken" }, element("figure", { class: "made" }, element("div", { class: "frame" }, element("p", { class: "unplayable", text: "Not a clip" })), element("figcaption", {}, element("b", { text: item.key }))), element("p", { class: "note bad", text: item.error }));
-    const meter = element("div", { class: "meter" }, element("span", { class: "value", text: nearest.toFixed(2) }), this.#scale(nearest, baseline), element("span", { class: "verdict", text: close ? "closer than 95 % of training clips" : "as far as training clips are" }));
+    const meter = element("div", { class: "meter" }, element("span", { class: "value", text: nearest.toFixed(2) }), this.#scale(nearest, baseline), element("span", { class: "verdict", text: verdict }));
     const found = element("ul", { class: "nearest", "aria-label": `Nearest training clips of ${item.key}` }, ...item.nearest.map((record) => element("li", {},
       element("div", { class: "frame" }, motion(clipSource(record), captionOf(record)), element("button", { type: "button", class: "open", "aria-label": `${captionOf(record)}. Look closer.`, onclick: () => this.on.open(record) }), element("span", { class: "marks" }, element("span", { class: "near", text: record.near.toFixed(2) }))),
       element("p", { class: "caption", text: captionOf(record), title: captionOf(record) }))));
