@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ode_vgan.errors import UserError
+from ode_vgan.errors import HeldError, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -204,13 +204,19 @@ def count(module: "torch.nn.Module") -> int:
 def main(cfg: DictConfig) -> float | None:
     """One run; the best score that it saw, which a sweeper optimises; None without one."""
     from ode_vgan.report.objective import best_score
+    from ode_vgan.runs import held
 
     quiet()
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        run(cfg, folder)
+        with held(folder):
+            run(cfg, folder)
         return best_score(folder, cfg.metrics.get("protocols") or ())
+    except HeldError as error:  # its folder is the other's: nothing is written there
+        print(f"train.py: error: {error}", file=sys.stderr)
+        if not sweeps:
+            sys.exit(2)
     except UserError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         fail(error, cfg, folder, sweeps)

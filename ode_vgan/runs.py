@@ -1,6 +1,10 @@
 """A run folder: guard its config, find its checkpoint, load its generator."""
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from ode_vgan.build import build
 from ode_vgan.data.clips import to_uint8, write_atomic
 from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
-from ode_vgan.errors import UserError
+from ode_vgan.errors import HeldError, UserError
 from ode_vgan.generator import Generator, Latents, draw_latents
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -40,6 +44,28 @@ def flatten(config: dict, prefix: str = "") -> dict[str, object]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a run folder to this process and those it starts; one that dies lets go of it.
+
+    Raises:
+        HeldError: another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a process of the run that holds it
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HeldError(f"{folder} is being trained by another process. Wait for it, or give a tag=...") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_same_run(folder: Path, config: dict) -> None:

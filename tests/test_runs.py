@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 import ode_vgan
 from ode_vgan.build import build
 from ode_vgan.ema import GeneratorEma
-from ode_vgan.errors import UserError
-from ode_vgan.runs import build_generator, check_same_run, remember, untrained
+from ode_vgan.errors import HeldError, UserError
+from ode_vgan.runs import build_generator, check_same_run, held, remember, untrained
 from tests.tiny import REPOSITORY, tiny_overrides
 
 
@@ -129,3 +129,16 @@ def test_a_module_built_twice_from_one_seed_is_the_same(config):
 
     first, second = weights(), weights()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_folder_is_one_process_s_until_it_lets_go(tmp_path, monkeypatch):
+    with held(tmp_path / "run"):
+        with pytest.raises(HeldError, match="another process"):
+            with held(tmp_path / "run"):
+                pass
+        monkeypatch.setenv("LOCAL_RANK", "1")  # a process of the same run, as Lightning starts it
+        with held(tmp_path / "run"):
+            pass
+    monkeypatch.delenv("LOCAL_RANK")
+    with held(tmp_path / "run"):
+        assert not list((tmp_path / "run").iterdir())

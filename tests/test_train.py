@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ode_vgan.cli.main import main
+from ode_vgan.runs import held
 from tests.tiny import REPOSITORY, tiny_overrides
 
 
@@ -98,6 +99,16 @@ def test_sigterm_leaves_a_checkpoint_and_the_log_goes_on(tmp_path):
     with open(tmp_path / "run" / "metrics.csv") as file:
         clips = [float(row["clips"]) for row in csv.DictReader(file) if row.get("clips")]
     assert len(clips) + 1 >= rows_before and clips == sorted(clips) and clips[-1] == seen + 400
+
+
+def test_a_second_process_on_a_run_folder_is_refused_and_writes_nothing(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "started.json").write_text("{}")
+    with held(tmp_path / "run"):
+        done = train(tmp_path)
+    assert done.returncode == 2 and "is being trained by another process" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["started.json"]
 
 
 def test_another_config_in_the_same_folder_is_refused_and_the_key_is_named(whole):
