@@ -37,9 +37,11 @@ def _word(word: str) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(DIM)
 
 
-def make_dataset(folder: Path, clips: int = 48, *, per_shard: int = 20, hostile: bool = True) -> list[Entry]:
-    """Write shards, scores and emb of the first clips of the embedded set; clip 0's caption holds HTML."""
-    entries = read_index(embedded_folder())[:clips]
+def make_dataset(
+    folder: Path, clips: int = 48, *, per_shard: int = 20, hostile: bool = True, every: int = 1
+) -> list[Entry]:
+    """Write shards, scores and emb of clips of the embedded set, in its order; clip 0's caption holds HTML."""
+    entries = read_index(embedded_folder())[::every][:clips]
     if hostile:
         entries[0] = Entry(entries[0].key, HOSTILE, entries[0].meta, entries[0].source)
     samples = [_sample(i, entry, per_shard) for i, entry in enumerate(entries)]

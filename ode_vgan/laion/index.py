@@ -129,7 +129,7 @@ def _inverted(vectors: Vectors, probe: Probe, target: float, seed: int) -> tuple
     best = None
     root = 2 ** round(np.log2(np.sqrt(vectors.count)))
     for codec in ("SQ8", "Flat"):
-        for nlist in (root, 2 * root):
+        for nlist in (root, 2 * root) if vectors.count > 3 * TRAIN_PER_LIST * root else (root,):
             index = _lists(vectors, probe, f"IVF{nlist},{codec}", nlist, seed)
             nprobe, recall = fewest_probes(index, probe, vectors, target)
             compared = round(compared_vectors(index, probe, nprobe), 1)

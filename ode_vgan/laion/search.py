@@ -21,6 +21,7 @@ from ode_vgan.laion.vectors import unit_rows
 NEAR_DUPLICATE = 0.94  # LAION's own search page hides results this alike
 MAX_DEPTH = 3000
 DEPTHS = (100, 500, MAX_DEPTH)  # pages within one depth are parts of one search
+FEW_ROWS, FEW_SHARE = 50_000, 0.1
 UPLOAD_BYTES = 32 * 2**20
 QUERY_READ = 600  # frames of a dropped clip, at most
 
@@ -151,7 +152,7 @@ class Search:
     def nearest(self, query: np.ndarray, k: int, kept: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Similarities, falling, and rows of the k nearest among the rows kept; all k are found.
 
-        Over inverted lists, the fewer rows are kept, the more lists are probed: a rare filter probes all of them.
+        Over inverted lists, the fewer rows are kept, the more lists are probed: all of them up to a tenth of the rows.
         """
         if k < 1:
             return np.empty(0, np.float32), np.empty(0, np.int64)
@@ -163,6 +164,8 @@ class Search:
         share = 1.0 if kept is None else len(kept) / self.count
         nlist = self.index.faiss.nlist
         nprobe = max(self.index.info["nprobe"] / share, nlist * min(1.0, 10 * k / (self.count * share)))
+        if kept is not None and len(kept) <= max(FEW_ROWS, FEW_SHARE * self.count):
+            nprobe = nlist  # compares no more than the rows kept, and misses none
         for probed in (min(nlist, int(np.ceil(nprobe))), nlist):
             params = faiss().SearchParametersIVF(nprobe=probed, sel=selector)
             similarity, rows = self.index.faiss.search(query[None], k, params=params)
