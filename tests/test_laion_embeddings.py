@@ -11,40 +11,19 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from ode_vgan.data.clips import decode_clip
 from ode_vgan.data.shapes import write_shapes
 from ode_vgan.data.shards import Sample, read_tar, write_shards
-from ode_vgan.embed.embedder import Embedder
+from ode_vgan.data.store import open_source
+from ode_vgan.embed.matched import MatchedEmbedder
 from ode_vgan.embed.sentence import SentenceEmbedder
 from ode_vgan.errors import UserError
 from ode_vgan.laion.embeddings import embed_shards, read_embeddings
 from ode_vgan.laion.parts import uids_digest
 from ode_vgan.laion.schema import clip_uid
+from tests.colours import Colours
 from tests.shared_data import shared
-
-
-class Colours(Embedder):
-    """A text is its first bytes, a frame the mean colour of its quarters: exact, cheap, and the same everywhere."""
-
-    dim = 12
-
-    def __init__(self, fingerprint: str = "colours-1", pause: float = 0.0):
-        self.fingerprint, self.pause = fingerprint, pause
-
-    def encode_text(self, texts):
-        rows = [list(text.encode()[: self.dim].ljust(self.dim, b"\1")) for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(rows).float(), dim=-1)
-
-    def encode_each_frame(self, clips):
-        time.sleep(self.pause)
-        x = torch.as_tensor(np.ascontiguousarray(clips)).flatten(0, 1).permute(0, 3, 1, 2).float() + 1
-        rows = torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
-        return torch.nn.functional.normalize(rows, dim=-1).unflatten(0, clips.shape[:2])
-
-    def encode_frames(self, clips):
-        return torch.nn.functional.normalize(self.encode_each_frame(clips).mean(1), dim=-1)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +110,9 @@ def test_processes_write_the_same_bytes_as_one(folder, tmp_path):
 
 KILLED = """
 import sys
-from tests.test_laion_embeddings import Colours
+from tests.colours import Colours
 from ode_vgan.laion.embeddings import embed_shards
-embed_shards(sys.argv[1], Colours(pause=0.3))
+embed_shards(sys.argv[1], Colours(pause=1.0))
 """
 
 
@@ -143,7 +122,7 @@ def test_a_kill_costs_a_shard_at_most_and_leaves_the_bytes_of_an_uninterrupted_r
     shutil.copytree(folder / "shards", other / "shards")
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(other)], cwd=root)
-    first, deadline = other / "emb" / "metadata" / "metadata_0000.parquet", time.monotonic() + 60
+    first, deadline = other / "emb" / "metadata" / "metadata_0000.parquet", time.monotonic() + 240
     while not first.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -237,6 +216,22 @@ def test_video2datasets_own_shard_is_embedded(tmp_path):
         clips = [name for name in tar.getnames() if name.endswith(".mp4")]
     assert counts.clips == len(clips) and not counts.bad
     assert len(read_embeddings(tmp_path).metadata) == len(clips)
+
+
+def test_a_named_embedder_finds_each_clip_by_its_caption(tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
+    entries = [entry for entry in open_source("emoji") if entry.meta["split"] == "train"][::60]
+    samples = [Sample(entry.key, entry.read(), entry.caption, {}) for entry in entries]
+    write_shards(tmp_path / "shards", samples, per_shard=6)
+    counts = embed_shards(tmp_path, "matched", frames=2)
+    assert (counts.shards, counts.clips) == (-(-len(entries) // 6), len(entries)) and len(entries) >= 10
+    found = read_embeddings(tmp_path)
+    assert found.model["fingerprint"] == MatchedEmbedder().fingerprint
+    cosines = found.text.astype(np.float32) @ found.video.astype(np.float32).T
+    assert (cosines.argmax(1) == np.arange(len(entries))).mean() > 0.7  # these are clips it was learned on
+    own = np.array(found.metadata["similarity"].to_pylist())
+    assert own.mean() > cosines.mean() + 0.2
+    assert embed_shards(tmp_path, "matched", frames=2).shards == 0
 
 
 def test_the_digest_of_ids_is_that_of_their_lines():

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Embeddings:
 
 def embed_shards(
     folder: str | Path,
-    embedder: Embedder,
+    embedder: Embedder | str,
     *,
     frames: int = FRAMES,
     jobs: int = 1,
@@ -100,7 +100,9 @@ def embed_shards(
     its files are whole. A clip that cannot be read is named and left out of its part.
 
     Args:
-        embedder: of text and frames, one that gives each frame's vector.
+        embedder: of text and frames, one that gives each frame's vector; or its name, as `open_embedder` takes it.
+            An object is sent, and its nets are loaded, for every shard where there are several processes; by its name
+            it is opened once in each.
         frames: a clip, evenly from its first to its last.
         jobs: processes.
         progress: wraps the results of the shards as they come, for a bar.
@@ -109,7 +111,7 @@ def embed_shards(
         UserError: no shards, a shard whose name is no number, or an embedder of text only.
     """
     tars = find_shards(folder)
-    write_model(folder, embedder, frames)
+    write_model(folder, opened(embedder), frames)
     counts = EmbedCounts()
     if jobs <= 1:
         results = (embed_shard(tar, embedder, frames=frames) for tar in tars)
@@ -134,6 +136,11 @@ def find_shards(folder: str | Path) -> list[Path]:
     return sorted(tars, key=lambda tar: int(tar.stem))
 
 
+def opened(embedder: Embedder | str) -> Embedder:
+    """The embedder; one that is named is opened once in a process."""
+    return _opened(embedder) if isinstance(embedder, str) else embedder
+
+
 def write_model(folder: str | Path, embedder: Embedder, frames: int) -> None:
     """Put emb/model.json in place: which embedder fills the folder, and how.
 
@@ -151,7 +158,7 @@ def write_model(folder: str | Path, embedder: Embedder, frames: int) -> None:
         write_atomic(path, content)
 
 
-def embed_shard(tar: Path, embedder: Embedder, *, frames: int = FRAMES) -> EmbedCounts:
+def embed_shard(tar: Path, embedder: Embedder | str, *, frames: int = FRAMES) -> EmbedCounts:
     """Embed one shard, DIR/shards/00000.tar, into its part of DIR/emb; does nothing where the part is right.
 
     The bytes depend on the shard, the embedder and the frames alone.
@@ -159,7 +166,7 @@ def embed_shard(tar: Path, embedder: Embedder, *, frames: int = FRAMES) -> Embed
     Raises:
         UserError: the tar is not whole.
     """
-    tar = Path(tar)
+    tar, embedder = Path(tar), opened(embedder)
     root, number = tar.parent.parent / "emb", int(tar.stem)
     made_from = {
         "shard_sha256": file_sha256(tar),
@@ -188,6 +195,13 @@ def read_embeddings(folder: str | Path) -> Embeddings:
             if paths:
                 return Embeddings(root, paths, read_model(root / "model.json"))
     raise UserError(f"no embeddings in {folder}. Make them: ode-vgan laion embed {folder}.")
+
+
+@lru_cache(maxsize=1)
+def _opened(name: str) -> Embedder:
+    from ode_vgan.embed.matched import open_embedder
+
+    return open_embedder(name)
 
 
 def _embed_clips(
