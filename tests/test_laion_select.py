@@ -193,6 +193,13 @@ def test_the_files_own_hash_is_kept_unless_it_lost_its_digits(tmp_path):
     assert pq.read_table(tmp_path / "out.parquet").column("hash").to_pylist() == keys
 
 
+def test_a_nan_outside_the_range_that_a_parquet_states_is_unknown_too(tmp_path):
+    tagged(tmp_path, similarity=[math.nan, 0.3, 0.4, math.nan, 0.5, 0.6])  # its statistics say 0.3 to 0.6
+    for rules, kept in ((DEFAULT_RULES, 4), ([Rule("known", "similarity IS NOT NULL")], 4), ([], 6)):
+        assert select(tmp_path / "rows.parquet", tmp_path / "out.parquet", rules).kept == kept
+    assert pq.read_table(tmp_path / "out.parquet").column("similarity").to_pylist()[0] is None
+
+
 def test_hostile_captions_pass_unchanged(tmp_path):
     texts = [
         "<script>alert(1)</script>",

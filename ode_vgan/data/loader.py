@@ -76,6 +76,8 @@ class ClipData(pl.LightningDataModule):
         max_frames: frames read from the start of a clip, at most.
         limit: clips per split, at most, chosen by the hash of their keys.
         val_share: share of the training split's concepts (meta `concept`, else the key) set aside as split "val".
+        subset: a manifest of `ode-vgan laion subset`, by its path or its name in the source's `subsets`: only its clips
+            are read, and its sides win over the clips' own splits.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class ClipData(pl.LightningDataModule):
         max_frames: int | None = None,
         limit: int | None = None,
         val_share: float = 0.0,
+        subset: str | None = None,
     ):
         super().__init__()
         for name, value in (("frames", frames), ("size", size), ("batch", batch), ("workers", workers + 1)):
@@ -105,7 +108,7 @@ class ClipData(pl.LightningDataModule):
         self.source, self.embed, self.batch, self.workers, self.seed = str(source), cached(embed), batch, workers, seed
         self.frames, self.size, self.sampling = frames, size, sampling or Sampling()
         self.split_names, self.limit, self.val_share = (train_split, test_split), limit, val_share
-        self.cache_mb, self.max_frames = cache_mb, max_frames
+        self.cache_mb, self.max_frames, self.subset = cache_mb, max_frames, subset
         self.start_batch = 0
         self.skipped: dict[str, str] = {}
         self.train_set: ClipWindows | None = None
@@ -183,7 +186,7 @@ class ClipData(pl.LightningDataModule):
         """Read what the source holds, split it and embed its captions; decode nothing."""
         if self.train_set is not None:
             return
-        entries = open_source(self.source)
+        entries = self._entries()
         train, test = split_entries(entries, self.split_names)
         train, val = set_aside(train, self.val_share)
         train, val, test = (self._usable(side) for side in (train, val, test))
@@ -197,6 +200,20 @@ class ClipData(pl.LightningDataModule):
         small_mb = self.cache_mb // 8
         self.train_set = self._windows(train, text[0], self.cache_mb - 2 * small_mb)
         self.val_set, self.test_set = self._windows(val, text[1], small_mb), self._windows(test, text[2], small_mb)
+
+    def _entries(self) -> list[Entry]:
+        """The source's entries, or those of the subset with its sides; ids that it names in vain are skipped."""
+        entries = open_source(self.source)
+        if self.subset is None:
+            return entries
+        from ode_vgan.laion.subset import entries_of, find_subset
+
+        subset = find_subset(self.subset, self.source)
+        found, missing = entries_of(entries, subset, self.split_names)
+        if not found:
+            raise UserError(f"{self.source}: none of its clips is in {subset.path}. Give the dataset that it is of.")
+        self.skipped |= dict.fromkeys(missing, f"in {subset.path.name}, not in the source")
+        return found
 
     def _usable(self, entries: list[Entry]) -> list[Entry]:
         """Entries within the limit, less those that their meta already rules out."""

@@ -127,6 +127,8 @@ def locked_database(
         with duckdb.connect(config=config) as database:
             _teach(database)
             database.execute("SET enable_progress_bar = false")
+            # a parquet's statistics pass over NaN, and with them DuckDB takes "is it NaN" for never
+            database.execute("SET disabled_optimizers = 'statistics_propagation'")
             database.execute(f"SET allowed_directories = {literal([f'{work}/'])}")
             database.execute(f"SET allowed_paths = {literal([str(path) for path in reads])}")
             database.execute("SET enable_external_access = false")
