@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "score runs or folders of videos against real clips",
     "continuous": "measure a run at times it was not trained on",
     "compare": "judge the runs of a sweep and report how its families differ",
+    "laion": "from LAION's metadata to clips: select, fetch, score, index, explore",
     "bench": "measure training steps and sampling of the temporal models",
 }
 
