@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from ode_vgan.embed.matched import MatchedEmbedder
 from ode_vgan.embed.sentence import SentenceEmbedder
 from ode_vgan.errors import UserError
 from ode_vgan.laion.embeddings import embed_shards, read_embeddings
-from ode_vgan.laion.parts import uids_digest
+from ode_vgan.laion.parts import uids_digest, write_part
 from ode_vgan.laion.schema import clip_uid
 from tests.colours import Colours
 from tests.shared_data import shared
@@ -185,6 +186,24 @@ def test_what_clip_retrieval_wrote_is_read_without_digests(tmp_path):
     assert found.model == {} and found.blocks[0].text is None
     with pytest.raises(UserError, match="no text_emb"):
         _ = found.text
+
+
+def test_writers_at_the_same_time_do_each_shard_once(folder, tmp_path):
+    shutil.copytree(folder / "shards", tmp_path / "alone" / "shards")
+    embed_shards(tmp_path / "alone", Colours())
+    with ThreadPoolExecutor(3) as pool:
+        counts = list(pool.map(lambda _: embed_shards(folder, Colours(pause=0.05)), range(3)))
+    assert sum(count.shards for count in counts) == 2 and sum(count.kept for count in counts) == 4
+    assert content(folder) == content(tmp_path / "alone")
+
+
+def test_parts_of_several_widths_are_refused(folder):
+    embed_shards(folder, Colours())
+    number, root = 1, folder / "emb"
+    made_from = {"shard_sha256": "", "fingerprint": "colours-1"}
+    write_part(root, number, {"video": np.ones((1, 5)), "text": np.ones((1, 5))}, [{"uid": "0" * 32}], made_from)
+    with pytest.raises(UserError, match=r"widths \[5, 12\]"):
+        _ = read_embeddings(folder).video
 
 
 def test_a_shard_without_a_readable_clip_is_an_empty_part(tmp_path):

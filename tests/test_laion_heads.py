@@ -86,6 +86,7 @@ def test_nsfw_heads_answer_as_tensorflow_does(name, rows, answers):
         assert alone == pytest.approx(scores, rel=2e-5)
     many = head.score(unit(500, head.dim))
     assert ((many >= 0) & (many <= 1)).all() and many.std() > 0
+    assert head.expects == {768: "OpenAI CLIP ViT-L/14", 512: "OpenAI CLIP ViT-B/32"}[head.dim]
     assert head.name == "punsafe" and head.scorer.startswith("laion-nsfw-")
 
 

@@ -65,25 +65,35 @@ class Embeddings:
 
     @property
     def video(self) -> np.ndarray:
-        """(N, E) float16 of all parts, in memory."""
-        return np.concatenate([block.video for block in self.blocks])
+        """(N, E) float16 of all parts, in memory.
+
+        Raises:
+            UserError: parts of several widths.
+        """
+        return self._joined([block.video for block in self.blocks])
 
     @property
     def text(self) -> np.ndarray:
         """(N, E) float16 of all parts, in memory.
 
         Raises:
-            UserError: a part has none.
+            UserError: a part has none, or parts of several widths.
         """
         missing = [block.number for block in self.blocks if block.text is None]
         if missing:
             raise UserError(f"{self.folder} has no text_emb of part {missing[0]}. Embed that shard again.")
-        return np.concatenate([block.text for block in self.blocks])
+        return self._joined([block.text for block in self.blocks])
 
     @property
     def metadata(self) -> pa.Table:
         """The rows of all parts; columns that a part lacks are null there."""
         return pa.concat_tables([block.metadata for block in self.blocks], promote_options="permissive")
+
+    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) > 1:
+            raise UserError(f"{self.folder} has parts of widths {widths}: of several embedders. Embed all with one.")
+        return np.concatenate(parts)
 
 
 def embed_shards(

@@ -143,6 +143,6 @@ def _violence(path: Path) -> Head:
 
 
 def _laion(name: str, dim: int, rows: Callable[[np.ndarray], np.ndarray], kind: str, path: Path) -> Head:
-    told = re.search(r"vit_(b_32|b_16|l_14)", path.name)
-    model = f"OpenAI CLIP ViT-{told[1].upper().replace('_', '/')}" if told else EXPECTS.get(dim, "OpenAI CLIP")
+    told = re.search(r"[_-](b|l)_?(32|16|14)\b", path.stem.replace("_linear", ""))
+    model = f"OpenAI CLIP ViT-{told[1].upper()}/{told[2]}" if told else EXPECTS.get(dim, "OpenAI CLIP")
     return Head(name, dim, rows, scorer=f"{kind}-{file_sha256(path)[:16]}", expects=model)
