@@ -21,6 +21,7 @@ from ode_vgan.data.shards import Sample, read_index, write_shards
 from ode_vgan.errors import UserError
 from ode_vgan.laion import score as score_module
 from ode_vgan.laion.duplicates import parquet_bytes
+from ode_vgan.laion.fitted import FittedHead
 from ode_vgan.laion.pixels import SpreadFrames, measure_pixels, shrunk
 from ode_vgan.laion.score import SCHEMA, ScoreOptions, score_shards
 from ode_vgan.laion.stillness import stillness
@@ -87,6 +88,7 @@ def test_scores_are_those_of_each_clip_alone(scored):
         assert row["motion"] == pytest.approx(stillness(clip).motion, rel=1e-5)
         assert row["static_share"] == pytest.approx(stillness(clip).static_share, abs=1e-6)
         found = measure_pixels(sample.clip, detector, FAST.frames)
+        assert row["phash"] == found.pop("phash")
         assert {name: row[name] for name in found} == pytest.approx(found, rel=1e-6, abs=1e-6)
     assert (rows[6]["motion"] < 1, rows[6]["static_share"]) == (True, 1.0)
 
@@ -203,6 +205,22 @@ def test_embeddings_fill_their_columns_without_decoding_a_clip_again(scored, dat
     _embed(dataset, 0.5)
     assert score_shards(dataset, FAST).shards == 1
     assert _rows(dataset)[0]["similarity"] == 0.5
+
+
+def test_a_head_is_read_at_the_clip_s_own_vector(scored, dataset):
+    folder, _, _ = scored
+    shutil.copytree(folder / "scores", dataset / "scores")
+    _embed(dataset, 0.25)
+    weight = np.array([1.0, 2.0, -3.0], np.float32)
+    head = FittedHead("punsafe", weight, 0.5, link="logistic", fingerprint="any", notes={})
+    head.save(dataset / "head")
+    options = replace(FAST, nsfw=str(dataset / "head"))
+    counts = score_shards(dataset, options)
+    found = [row["punsafe"] for row in _rows(dataset)]
+    assert found == [pytest.approx(1 / (1 + np.exp(-1.5))), None, pytest.approx(1 / (1 + np.exp(2.5)))] + [None] * 6
+    assert "punsafe" in _rows(dataset)[0]["scorer"]
+    assert "not embedded" in counts.missing["punsafe"]  # of the other shards
+    assert score_shards(dataset, options).kept == 3
 
 
 def test_embeddings_that_are_near_are_duplicates_where_asked(scored, dataset):

@@ -86,11 +86,14 @@ def draw_calibration(report: dict) -> Picture:
 
 def _panel(axes, name: str, task: dict) -> None:
     thresholds = [point["threshold"] for point in task["curve"]]
+    step = "pre" if task["passes"] == "at or above" else "post"  # nothing changes between two scores
     for key, colour, dash in (("precision", COLOURS[0], "-"), ("recall", COLOURS[1], "--")):
         points = [(t, p[key]) for t, p in zip(thresholds, task["curve"], strict=True) if p[key]["value"] is not None]
         x = [t for t, _ in points]
-        axes.fill_between(x, *([p[end] for _, p in points] for end in ("low", "high")), color=colour, alpha=0.15, lw=0)
-        axes.plot(x, [p["value"] for _, p in points], dash, color=colour, linewidth=1.6, label=key)
+        ends = ([p[end] for _, p in points] for end in ("low", "high"))
+        axes.fill_between(x, *ends, step=step, color=colour, alpha=0.15, lw=0)
+        values = [p["value"] for _, p in points]
+        axes.plot(x, values, dash, drawstyle=f"steps-{step}", color=colour, linewidth=1.6, label=key)
     best = task["recommended"]["threshold"]
     axes.axvline(best, color=FLOOR, linestyle=":", linewidth=1.2, label="recommended threshold")
     left = best > (min(thresholds) + max(thresholds)) / 2
@@ -99,6 +102,7 @@ def _panel(axes, name: str, task: dict) -> None:
     auroc = task["auroc"]
     title(axes, name, f"AUROC {auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})")
     axes.set_ylim(0, 1.03)
+    axes.margins(x=0.02)
     axes.set_xlabel(AXES.get(name, f"{name}, at least"), fontsize=8.5, color=PALE)
 
 

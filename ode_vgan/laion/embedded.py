@@ -49,17 +49,18 @@ def embedded_scores(
     }
     rows = [row_of.get(pair) for pair in zip(keys, uids, strict=True)]
     found = {name: block.metadata[name].to_pylist() for name in SIMILARITIES if name in block.metadata.column_names}
-    found |= {name: _head_scores(name, file, block.video) for name, file in heads.items()}
+    found |= {name: _head_scores(file, block) for name, file in heads.items()}
     for name, values in found.items():
         columns[name] = [None if row is None else values[row] for row in rows]
     return columns, missing
 
 
-def _head_scores(name: str, file: str, vectors: np.ndarray) -> list[float]:
+def _head_scores(file: str, block: "Block") -> list[float]:
     from ode_vgan.laion.heads import load_head
 
-    head = load_head(file)
-    return [float(score) for score in head.score(np.asarray(vectors, np.float32))]
+    made_by = (block.metadata.schema.metadata or {}).get(b"fingerprint")
+    scores = load_head(file).score(np.asarray(block.video, np.float32), made_by and made_by.decode())
+    return [float(score) for score in scores]
 
 
 def _block(folder: Path, number: int) -> "Block | None":

@@ -28,7 +28,8 @@ HARMLESS = (
     "fat quail in a garden", "beating egg whites", "blowing out candles", "an ass and an ox in a stable",
     "trash bins on a street", "ugly sweater party", "sick child in bed", "a crazy quilt",
 )  # fmt: skip
-FAST = {"preset": "veryfast"}
+# as for the embedded set: x264's AVX2 code may write other bytes from run to run
+FAST = {"preset": "veryfast", "x264-params": "asm=sse2"}
 
 
 @dataclass(frozen=True)

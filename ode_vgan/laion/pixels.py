@@ -17,10 +17,11 @@ DIGITS = 6  # of a score; what is beyond may depend on the number of threads
 
 
 class SpreadFrames:
-    """Frames spread over a clip whose length is not known until it ends; holds at most 4 x count."""
+    """Frames spread over a clip whose length is not known until it ends; holds at most 4 x count, and the last."""
 
     def __init__(self, count: int):
         self.count, self.seen, self.step, self.held = count, 0, 1, []
+        self.last: tuple[np.ndarray, float] | None = None
 
     def add(self, frame: np.ndarray, seconds: float) -> None:
         """The next frame, uint8 (H, W, 3)."""
@@ -28,12 +29,14 @@ class SpreadFrames:
             self.held.append((shrunk(frame), seconds))
             if len(self.held) == HELD * self.count:
                 self.held, self.step = self.held[::2], 2 * self.step
-        self.seen += 1
+        self.seen, self.last = self.seen + 1, (frame, seconds)
 
     def read(self) -> np.ndarray:
-        """uint8 (K, H, W, 3), K <= count, shown at even times from the first to the last held."""
-        times = np.array([seconds for _, seconds in self.held])
-        return np.stack([self.held[i][0] for i in spread_frames(times, self.count)])
+        """uint8 (K, H, W, 3), K <= count, shown at about even times from the first to the last."""
+        frame, seconds = self.last
+        held = [*self.held, (shrunk(frame), seconds)] if seconds > self.held[-1][1] else self.held
+        times = np.array([seconds for _, seconds in held])
+        return np.stack([held[i][0] for i in spread_frames(times, self.count)])
 
 
 def measure_pixels(content: bytes, detector: WatermarkDetector, frames: int) -> dict:
