@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ode_vgan.data.clips import encode_clip
 from ode_vgan.data.shards import read_index
 from ode_vgan.errors import UserError
 from ode_vgan.laion.facets import BINS
@@ -43,7 +44,8 @@ def large(tmp_path_factory):
 
 def exact(search: Search, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The rows by falling similarity, compared one by one."""
-    vectors = np.stack([search.vector(row) for row in rows])
+    vectors = search.index.faiss.reconstruct_n(0, search.count)[rows]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(rows)[np.argsort(-(vectors @ (query / np.linalg.norm(query))), kind="stable")]
 
 
@@ -86,6 +88,18 @@ def test_what_is_no_clip_is_refused_in_one_line(search, content):
 def test_a_clip_above_the_limit_is_refused_before_it_is_decoded(search):
     with pytest.raises(UserError, match="33554433 bytes, at most 33554432"):
         search.embed_clip(bytes(32 * 2**20 + 1))
+
+
+def test_a_clip_with_absurd_sides_is_refused_and_a_long_one_is_read_in_part(search, monkeypatch):
+    wide = encode_clip(None, np.zeros((2, 16, 4098, 3), np.uint8), 10.0, options={"preset": "ultrafast"})
+    with pytest.raises(UserError, match="4098x16 px, at most 4096 a side"):
+        search.embed_clip(wide)
+    frames = np.concatenate([np.full((5, 16, 16, 3), 20, np.uint8), np.full((20, 16, 16, 3), 250, np.uint8)])
+    clip = encode_clip(None, frames, 10.0)
+    whole = search.embed_clip(clip)
+    monkeypatch.setattr("ode_vgan.laion.search.UPLOAD_PIXELS", 5 * 16 * 16)
+    start = search.embed_clip(clip)
+    assert start @ whole < 0  # the first five frames are darker than grey, the whole is lighter
 
 
 def test_a_filter_keeps_what_it_says_and_orders_by_similarity(search):

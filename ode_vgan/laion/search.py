@@ -22,8 +22,8 @@ NEAR_DUPLICATE = 0.94  # LAION's own search page hides results this alike
 MAX_DEPTH = 3000
 DEPTHS = (100, 500, MAX_DEPTH)  # pages within one depth are parts of one search
 FEW_ROWS, FEW_SHARE = 50_000, 0.1
-UPLOAD_BYTES = 32 * 2**20
-QUERY_READ = 600  # frames of a dropped clip, at most
+# of a dropped clip: refused beyond the first two, and not read on beyond the others
+UPLOAD_BYTES, UPLOAD_SIDE_PX, UPLOAD_FRAMES, UPLOAD_PIXELS = 32 * 2**20, 4096, 600, 10**9
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,17 @@ class Search:
         """(E,) float32, unit length, of a clip's file.
 
         Raises:
-            UserError: no embedder, more than 32 MB, or nothing that decodes.
+            UserError: no embedder, more than 32 MB, sides above 4096 px, or nothing that decodes.
         """
         if len(content) > UPLOAD_BYTES:
             raise UserError(f"the clip has {len(content)} bytes, at most {UPLOAD_BYTES}. Cut it shorter.")
         embedder = self._embedder()
-        small = max(decode_clip(content, max_frames=1).frames.shape[1:3]) <= LARGE_PX  # as the set was embedded
-        clip = decode_clip(content, size=None if small else LARGE_PX, max_frames=QUERY_READ)
+        height, width = decode_clip(content, max_frames=1).frames.shape[1:3]
+        if max(height, width) > UPLOAD_SIDE_PX:
+            raise UserError(f"the clip is {width}x{height} px, at most {UPLOAD_SIDE_PX} a side. Scale it down.")
+        size = None if max(height, width) <= LARGE_PX else LARGE_PX  # as the set was embedded
+        most = max(1, min(UPLOAD_FRAMES, UPLOAD_PIXELS // (height * width)))
+        clip = decode_clip(content, size=size, max_frames=most)
         frames = even_frames(clip.frames, self.index.info.get("frames") or FRAMES)
         with self._embedding:
             return embedder.encode_frames(frames[None])[0].numpy()

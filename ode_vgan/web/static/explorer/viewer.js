@@ -9,8 +9,11 @@ const FIRST = ["similarity", "aesthetic", "motion", "static_share", "duration_se
 
 export function showViewer(record, info, selected) {
   const units = Object.fromEntries(info.columns.map((column) => [column.name, column]));
-  release($("stage"));
-  $("stage").replaceChildren(motion(clipSource(record), captionOf(record), true));
+  if ($("stage").dataset.uid !== record.uid) {
+    release($("stage"));
+    $("stage").dataset.uid = record.uid;
+    $("stage").replaceChildren(motion(clipSource(record), captionOf(record), true));
+  }
   $("viewer-caption").textContent = captionOf(record);
   $("viewer-select").setAttribute("aria-pressed", String(selected));
   $("viewer-select").textContent = selected ? "Selected" : "Select";
@@ -26,6 +29,7 @@ export function hideViewer() {
   if ($("viewer").open) $("viewer").close();
   release($("stage"));
   $("stage").replaceChildren();
+  delete $("stage").dataset.uid;
 }
 
 function valueOf(value, unit) {
