@@ -43,7 +43,8 @@ FUNCTIONS = set(
 # what URLs look like: user@, then the host; the last point of the path, before ? and #
 MACROS = (
     r"url_host(url) AS lower(regexp_extract(url, '^[A-Za-z]+://(?:[^/?#]*@)?([^/?#:@]+)', 1))",
-    r"url_suffix(url) AS lower(regexp_extract(url, '^[^?#]*\.([A-Za-z0-9]{1,5})(?:[?#]|$)', 1))",
+    "url_suffix(url) AS lower(regexp_extract("
+    "split_part(split_part(split_part(url, '?', 1), '#', 1), '.', -1), '^[A-Za-z0-9]{1,5}$'))",
     "url_is_on(url, hosts) AS len(hosts) > 0 AND len(list_filter(hosts, "
     "lambda host: url_host(url) = host OR ends_with(url_host(url), '.' || host))) > 0",
 )
