@@ -127,6 +127,7 @@ def test_the_keyboard_reaches_everything(page):
     page.until("return location.search.includes('q=star')")
     page.settled()
     page.press("\ue00c")  # escape leaves the box
+    assert page.find("#words").get_attribute("value") == "star" and "q=star" in page.run("return location.search")
     page.press("\ue014", "\ue014", "\ue015")  # the first card, right, down
     across = page.run("return getComputedStyle(document.getElementById('grid')).gridTemplateColumns.split(' ').length")
     at = "return [...document.querySelectorAll('.card')].indexOf(document.activeElement.closest('.card'))"

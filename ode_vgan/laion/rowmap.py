@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ode_vgan.errors import UserError
@@ -43,8 +44,9 @@ def rowmap_digest(table: pa.Table) -> str:
     """sha256 over every row's uid, key and shard, in order."""
     digest = hashlib.sha256()
     for batch in table.select(list(COLUMNS)).to_batches(max_chunksize=65_536):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update("\t".join(row).encode() + b"\n")
+        uid, key, shard = (pc.cast(column, pa.string()) for column in batch.columns)
+        lines = pc.binary_join_element_wise(uid, "\t", key, "\t", shard, "\n", "", null_handling="replace")
+        digest.update("".join(lines.to_pylist()).encode())
     return digest.hexdigest()
 
 

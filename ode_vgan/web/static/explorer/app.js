@@ -241,7 +241,10 @@ function setUpControls() {
 function setUpKeys() {
   document.addEventListener("keydown", (event) => {
     const writing = event.target.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea");
-    if (event.key === "Escape" && writing) return event.target.blur();
+    if (event.key === "Escape" && writing && !event.target.closest("dialog")) {
+      event.preventDefault(); // a search box would empty itself
+      return event.target.blur();
+    }
     if (writing || event.ctrlKey || event.metaKey || event.altKey || $("exporter").open || $("keys").open) return;
     if ($("viewer").open) {
       if (event.key === "ArrowRight" || event.key === "ArrowLeft") { event.preventDefault(); step(event.key === "ArrowRight" ? 1 : -1); }
