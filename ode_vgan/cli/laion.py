@@ -4,7 +4,7 @@ import argparse
 
 from ode_vgan.cli.laion_explore import add_explore, add_index
 from ode_vgan.cli.laion_fetch import add_fetch
-from ode_vgan.cli.laion_score import add_embed, add_score
+from ode_vgan.cli.laion_score import add_calibrate, add_embed, add_score
 from ode_vgan.cli.laion_select import add_select, add_subset
 
 FLOW = """from metadata to a trained model:
@@ -27,7 +27,7 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="VERB", required=True)
-    for add in (add_select, add_fetch, add_embed, add_score, add_index, add_subset, add_explore):
+    for add in (add_select, add_fetch, add_embed, add_score, add_index, add_subset, add_explore, add_calibrate):
         add(actions)
 
 

@@ -48,6 +48,7 @@ def _add_manners(group) -> None:
     group.add_argument("--total-seconds", type=float, default=60, metavar="S", help="of one attempt (60)")
     group.add_argument("--retries", type=at_least(0), default=2, metavar="N", help="after 429, 5xx, a reset (2)")
     group.add_argument("--backoff", type=float, default=1, metavar="S", help="before the first retry; doubles (1)")
+    group.add_argument("--max-wait", type=float, default=30, metavar="S", help="before a retry, at most (30)")
     group.add_argument("--max-redirects", type=at_least(0), default=5, metavar="N", help="followed (5)")
     group.add_argument("--max-mb", type=float, default=64, metavar="MB", help="of a source (64)")
 
@@ -80,7 +81,8 @@ def fetch_options(args: argparse.Namespace):
         schemes=("http", "https", "file") if args.allow_file else ("http", "https"), allow=tuple(args.allow),
         allow_private=args.allow_private, connect_seconds=args.connect_seconds, read_seconds=args.read_seconds,
         total_seconds=args.total_seconds, max_bytes=int(args.max_mb * 2**20), max_redirects=args.max_redirects,
-        retries=args.retries, backoff_seconds=args.backoff, honour_x_robots=not args.ignore_x_robots,
+        retries=args.retries, backoff_seconds=args.backoff, max_wait_seconds=args.max_wait,
+        honour_x_robots=not args.ignore_x_robots,
     )  # fmt: skip
     if args.user_agent:
         manners = replace(manners, user_agent=args.user_agent)

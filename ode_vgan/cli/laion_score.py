@@ -1,4 +1,4 @@
-"""ode-vgan laion embed and score: vectors and scores of clips, shard by shard on any engine."""
+"""ode-vgan laion embed, score and calibrate: vectors and scores of clips, and what thresholds on them mean."""
 
 import argparse
 from collections import Counter
@@ -45,6 +45,23 @@ def add_score(actions) -> None:
     parser.add_argument("--max-bits", type=at_least(0), metavar="N", help="near-duplicates: hashes so near, of 64 bits")
     parser.add_argument("--min-cosine", type=float, metavar="X", help="near-duplicates: also embeddings so near (0.94)")
     add_engine(parser)
+
+
+def add_calibrate(actions) -> None:
+    """Describe `calibrate`."""
+    parser = add_action(
+        actions,
+        "calibrate",
+        run_calibrate,
+        "precision and recall of every score against its threshold, on labelled clips",
+        "ode-vgan laion calibrate experiments/laion/calibration",
+        "The clips are held-out ones of the embedded set with known marks, copies, stills and captions.",
+    )
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="gets calibration.md, .json and .png")
+    parser.add_argument("--limit", type=at_least(2), metavar="N", help="clips to start from (default: all held out)")
+    parser.add_argument("--seed", type=int, default=0, help="of marks and edits (default 0)")
+    parser.add_argument("--embedder", default="matched", metavar="NAME", help=f"{EMBEDDERS}; none leaves it out")
+    parser.add_argument("--watermark", metavar="FILE", help="weights of another detector (default: ours)")
 
 
 def _add_embedder(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +118,23 @@ def run_score(args: argparse.Namespace) -> None:
     found = mark_duplicates(folder, max_bits=bits, min_cosine=args.min_cosine)
     print(f"{count(found['duplicates'], 'near-duplicate')} in {count(found['groups'], 'group')}")
     print(args.folder / "scores")
+
+
+def run_calibrate(args: argparse.Namespace) -> None:
+    """Calibrate, and print the threshold of each score."""
+    from ode_vgan.laion.calibrate import calibrate
+
+    embedder = None if args.embedder == "none" else args.embedder
+    report = calibrate(args.out, seed=args.seed, limit=args.limit, embedder=embedder, watermark=args.watermark)
+    for name, task in report["tasks"].items():
+        best = task["recommended"]
+        print(
+            f"{name:<14} {task['passes']} {best['threshold']:.4g}: precision {best['precision']['value']:.3f}, "
+            f"recall {best['recall']['value']:.3f} ({task['question']})"
+        )
+    for name, reason in report["missing"].items():
+        print(f"{name:<14} not measured: {reason}")
+    print(args.out / "calibration.md")
 
 
 def _unembedded(folder: Path, names: list[str], embedder: str) -> bool:

@@ -10,12 +10,12 @@ from ode_vgan.errors import UserError
 
 VERBS = {
     "data": "build, describe and check sets of clips",
+    "laion": "from LAION's metadata to clips: select, fetch, score, index, explore",
     "weights": "list and fetch the weights that metrics need",
     "sample": "make clips from words with a trained run",
     "evaluate": "score runs or folders of videos against real clips",
     "continuous": "measure a run at times it was not trained on",
     "compare": "judge the runs of a sweep and report how its families differ",
-    "laion": "from LAION's metadata to clips: select, fetch, score, index, explore",
     "bench": "measure training steps and sampling of the temporal models",
 }
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ode_vgan.errors import UserError
-from ode_vgan.laion.fetch import FetchOptions
+from ode_vgan.laion.fetch import Fetcher, FetchOptions, fetching
+from ode_vgan.laion.listing import Listing
 from ode_vgan.laion.score import ScoreOptions
 
 Work = Callable[[str], dict]
@@ -29,15 +30,10 @@ class FetchStage:
     @contextmanager
     def open(self) -> Iterator[Work]:
         """Threads, decoder processes and each site's robots.txt are the worker's, for all its shards."""
-        from ode_vgan.laion.fetch import fetching
-        from ode_vgan.laion.listing import Listing
-
         listing = Listing(self.table, url=self.options.url, text=self.options.text)
         shards = Path(self.folder) / "shards"
         with fetching(listing, self.options) as fetcher:
-            if fetcher.robots:
-                slow = fetcher.robots.slow
-                fetcher.robots.slow = lambda target, seconds: slow(target, seconds * self.workers)
+            share_crawl_delay(fetcher, self.workers)
             yield lambda name: fetcher.write(int(name), shards, None)
 
 
@@ -75,6 +71,13 @@ class ScoreStage:
 def tar_of(folder: str, name: str) -> Path:
     """The tar of a shard."""
     return Path(folder) / "shards" / f"{name}.tar"
+
+
+def share_crawl_delay(fetcher: Fetcher, workers: int) -> None:
+    """Let one of several workers wait longer, so that all together keep to a site's crawl-delay."""
+    if fetcher.robots:
+        slow = fetcher.robots.slow
+        fetcher.robots.slow = lambda target, seconds: slow(target, seconds * workers)
 
 
 def shared_out(options: FetchOptions, workers: int) -> FetchOptions:
