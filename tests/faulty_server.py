@@ -13,26 +13,23 @@ import io
 import threading
 import time
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import av
-import numpy as np
 from PIL import Image
 
-from ode_vgan.data.clips import decode_clip
 from ode_vgan.data.shards import read_index
+from tests.made_media import animated, encoded, gif_of_frames, gif_of_sides, gzip_of_zeros, webp_of_frames
 
 FORMATS = ("gif", "webp", "mp4", "webm", "avi")
 TYPES = {"gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4", "webm": "video/webm", "avi": "video/x-msvideo"}
 ROBOTS = b"User-agent: *\nDisallow: /private/\nAllow: /\n"
 HTML = b"<!DOCTYPE html><html><body>This video was removed.</body></html>"
+DOWNLOAD, DECODE = "failed_to_download", "failed_to_decode"
 NAMED = "ode_vgan"  # the agent that a tag of ours names
 HOSTILE = ("<script>alert(1)</script> & <b>bold</b>", "../../../etc/passwd", "bell \x07, escape \x1b[31m, \u202eback")
 
@@ -84,66 +81,6 @@ def faulty_server(folder_or_clips=None, *, good: int = 24, faults: bool = True) 
         listener.shutdown()
         listener.server_close()
         thread.join()
-
-
-@lru_cache(maxsize=1024)
-def encoded(content: bytes, suffix: str) -> bytes:
-    """A clip's frames in another container; 24 frames a second in WebM and AVI, the true times elsewhere."""
-    if suffix == "mp4":
-        return content
-    clip = decode_clip(content)
-    if suffix in ("gif", "webp"):
-        milliseconds = np.diff(clip.times, append=clip.times[-1] + 0.04) * 1000
-        images = [Image.fromarray(frame) for frame in clip.frames]
-        delays = [max(20, int(round(one, -1))) for one in milliseconds]
-        return animated(images, suffix, delays)
-    codec, container = {"webm": ("libvpx", "webm"), "avi": ("mpeg4", "avi")}[suffix]
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=24, options={"deadline": "realtime"} if suffix == "webm" else {})
-        stream.width, stream.height, stream.pix_fmt = clip.frames.shape[2], clip.frames.shape[1], "yuv420p"
-        stream.codec_context.bit_rate = 400_000
-        for frame in clip.frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def animated(images: list[Image.Image], suffix: str, milliseconds: list[int]) -> bytes:
-    """A GIF or WebP of the images, each shown for its milliseconds."""
-    buffer = io.BytesIO()
-    further = {"method": 0, "quality": 80} if suffix == "webp" else {}
-    images[0].save(buffer, suffix, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **further)
-    return buffer.getvalue()
-
-
-def gif_of_frames(count: int) -> bytes:
-    """A GIF of so many frames of one pixel, about 20 bytes each."""
-    head = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff"
-    frame = b"!\xf9\4\0\4\0\0\0" + b",\0\0\0\0\1\0\1\0\0" + b"\2\2D\1\0"
-    return head + frame * count + b";"
-
-
-def gif_of_sides(width: int, height: int) -> bytes:
-    """A GIF that states its sides and holds one small frame."""
-    one = gif_of_frames(2)
-    return one[:6] + width.to_bytes(2, "little") + height.to_bytes(2, "little") + one[10:]
-
-
-def webp_of_frames(width: int, height: int, count: int) -> bytes:
-    """A WebP whose header promises so many frames of these sides; their content is empty."""
-    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    frame = b"ANMF" + (16).to_bytes(4, "little") + bytes(6) + sides + (40).to_bytes(3, "little") + b"\0"
-    body = b"WEBPVP8X" + (10).to_bytes(4, "little") + b"\2\0\0\0" + sides
-    body += b"ANIM" + (6).to_bytes(4, "little") + bytes(6) + frame * count
-    return b"RIFF" + len(body).to_bytes(4, "little") + body
-
-
-def gzip_of_zeros(megabytes: int) -> bytes:
-    """A gzip file of so many MiB of zeros, a thousandth of that long."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    one = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)  # stands alone, so it may be repeated
-    return gzip.compress(b"")[:10] + one * megabytes + packer.flush()
 
 
 def _row(url: str, text: str, status: str = "success", error: str | None = None) -> dict:
@@ -231,63 +168,79 @@ def _zipped(name: str, body: bytes) -> bytes:
 def _faults(listener, content: bytes) -> Iterator[tuple]:
     """(path, text, expected status, expected error) of each fault, whose answer is given to the listener."""
     gif = encoded(content, "gif")
-    download, decode = "failed_to_download", "failed_to_decode"
-    still = animated([Image.new("RGB", (64, 64), "red")], "gif", [100])
+    for faults in (_faults_of_servers(gif), _faults_of_redirects(), _faults_of_media(gif, content), _opt_outs(gif)):
+        for name, (answer, status, error) in faults.items():
+            listener.answers[f"/faults/{name}"] = answer
+            yield f"/faults/{name}", f"a fault: {name}", status, error
+    listener.answers["/private/secret.gif"] = _plain(gif, "image/gif")
+    yield "/private/secret.gif", "robots.txt forbids this", DOWNLOAD, "robots.txt"
+    for i, text in enumerate(HOSTILE):
+        listener.answers[f"/faults/hostile{i}.gif"] = _plain(gif, "image/gif")
+        yield f"/faults/hostile{i}.gif", text, "success", None
+
+
+def _faults_of_servers(gif: bytes) -> dict[str, tuple]:
+    good, empty = _plain(gif, "image/gif"), _plain(b"", "text/plain", 500)
+    bomb = _plain(gzip_of_zeros(80), "image/gif", Content_Encoding="gzip")
+    return {
+        "missing.gif": (_plain(HTML, "text/html", 404), DOWNLOAD, "HTTP 404"),
+        "flaky.gif": (_first(empty, good), "success", None),
+        "broken.gif": (empty, DOWNLOAD, "HTTP 500"),
+        "busy.gif": (_first(_plain(b"", "text/plain", 429, Retry_After="1"), good), "success", None),
+        "drip.mp4": (_drip, DOWNLOAD, "timeout"),
+        "truncated.gif": (_states(gif[: len(gif) // 2], len(gif)), DOWNLOAD, "truncated"),
+        "typed-as-text.gif": (_plain(gif, "text/html"), "success", None),
+        "gzip-bomb.gif": (bomb, DOWNLOAD, "too many bytes"),
+        "gzipped.gif": (_plain(gzip.compress(gif), "image/gif", Content_Encoding="gzip"), "success", None),
+        "endless.mp4": (_endless, DOWNLOAD, "too many bytes"),
+        "lying-long.gif": (_states(gif, len(gif) + 1000), DOWNLOAD, "truncated"),
+        "lying-short.gif": (_states(gif, len(gif) - 1000), DECODE, "corrupt"),
+        "lying-huge.gif": (_states(gif, 10**13), DOWNLOAD, "too many bytes"),
+    }
+
+
+def _faults_of_redirects() -> dict[str, tuple]:
+    return {
+        "to-private.gif": (_to("http://10.0.0.1/a.gif"), DOWNLOAD, "address refused: private"),
+        "to-metadata.gif": (_to("http://169.254.169.254/latest/meta-data/"), DOWNLOAD, "address refused: private"),
+        "to-loopback.gif": (_to("http://localhost:8001/a.gif"), DOWNLOAD, "address refused: private"),
+        "to-file.gif": (_to("file:///etc/passwd"), DOWNLOAD, "address refused: scheme"),
+        "loop.gif": (_to("/faults/loop.gif"), DOWNLOAD, "too many redirects"),
+        "hop.gif": (_to("/faults/typed-as-text.gif"), "success", None),
+    }
+
+
+def _faults_of_media(gif: bytes, content: bytes) -> dict[str, tuple]:
+    """Files that are sent as clips and are something else, or too much."""
     photo = io.BytesIO()
     Image.new("RGB", (64, 64), "blue").save(photo, "png")
-    gif_answer = _plain(gif, "image/gif")
-    faults = {
-        "missing.gif": (_plain(HTML, "text/html", 404), download, "HTTP 404"),
-        "flaky.gif": (_first(_plain(b"", "text/plain", 500), gif_answer), "success", None),
-        "broken.gif": (_plain(b"", "text/plain", 500), download, "HTTP 500"),
-        "busy.gif": (_first(_plain(b"", "text/plain", 429, Retry_After="1"), gif_answer), "success", None),
-        "drip.mp4": (_drip, download, "timeout"),
-        "truncated.gif": (_states(gif[: len(gif) // 2], len(gif)), download, "truncated"),
-        "half.gif": (_plain(gif[: len(gif) // 2], "image/gif"), decode, "corrupt"),
-        "half.mp4": (_plain(content[: len(content) // 2], "video/mp4"), decode, "corrupt"),
-        "typed-as-text.gif": (_plain(gif, "text/html"), "success", None),
-        "page.mp4": (_plain(HTML, "video/mp4"), decode, "not a clip: HTML"),
-        "photo.mp4": (_plain(photo.getvalue(), "video/mp4"), decode, "not a clip: still image"),
-        "noise.mp4": (_plain(b"\x93\x21" * 5000, "video/mp4"), decode, "not a clip: unknown"),
-        "empty.mp4": (_plain(b"", "video/mp4"), decode, "not a clip: empty"),
-        "list.mp4": (_plain(b"#EXTM3U\nfile:///etc/passwd\n", "video/mp4"), decode, "not a clip: playlist"),
-        "still.gif": (_plain(still, "image/gif"), "filtered", "still image"),
-        "to-private.gif": (_to("http://10.0.0.1/a.gif"), download, "address refused: private"),
-        "to-metadata.gif": (_to("http://169.254.169.254/latest/meta-data/"), download, "address refused: private"),
-        "to-loopback.gif": (_to("http://localhost:8001/a.gif"), download, "address refused: private"),
-        "to-file.gif": (_to("file:///etc/passwd"), download, "address refused: scheme"),
-        "loop.gif": (_to("/faults/loop.gif"), download, "too many redirects"),
-        "hop.gif": (_to("/faults/typed-as-text.gif"), "success", None),
-        "sides.gif": (_plain(gif_of_sides(60_000, 60_000), "image/gif"), decode, "too many pixels a side"),
-        "frames.gif": (_plain(gif_of_frames(20_000), "image/gif"), decode, "too many frames"),
-        "pixels.webp": (_plain(webp_of_frames(4000, 4000, 3000), "image/webp"), decode, "too many pixels"),
-        "zip.mp4": (_plain(_zipped("clip.mp4", bytes(10**6)), "video/mp4"), decode, "not a clip: archive"),
-        "gzip-bomb.gif": (
-            _plain(gzip_of_zeros(80), "image/gif", Content_Encoding="gzip"),
-            download,
-            "too many bytes",
-        ),
-        "gzipped.gif": (_plain(gzip.compress(gif), "image/gif", Content_Encoding="gzip"), "success", None),
-        "endless.mp4": (_endless, download, "too many bytes"),
-        "lying-long.gif": (_states(gif, len(gif) + 1000), download, "truncated"),
-        "lying-short.gif": (_states(gif, len(gif) - 1000), decode, "corrupt"),
-        "lying-huge.gif": (_states(gif, 10**13), download, "too many bytes"),
-        "noai.gif": (_plain(gif, "image/gif", X_Robots_Tag="noai"), download, "X-Robots-Tag: noai"),
-        "noindex-us.gif": (
-            _plain(gif, "image/gif", X_Robots_Tag=f"{NAMED}: noindex"),
-            download,
-            "X-Robots-Tag: noindex",
-        ),
-        "noai-other.gif": (_plain(gif, "image/gif", X_Robots_Tag="otherbot: noai"), "success", None),
+    files = {
+        "half.gif": (gif[: len(gif) // 2], "corrupt"),
+        "half.mp4": (content[: len(content) // 2], "corrupt"),
+        "page.mp4": (HTML, "not a clip: HTML"),
+        "photo.mp4": (photo.getvalue(), "not a clip: still image"),
+        "noise.mp4": (b"\x93\x21" * 5000, "not a clip: unknown"),
+        "empty.mp4": (b"", "not a clip: empty"),
+        "list.mp4": (b"#EXTM3U\nfile:///etc/passwd\n", "not a clip: playlist"),
+        "sides.gif": (gif_of_sides(60_000, 60_000), "too many pixels a side"),
+        "frames.gif": (gif_of_frames(20_000), "too many frames"),
+        "pixels.webp": (webp_of_frames(4000, 4000, 3000), "too many pixels"),
+        "zip.mp4": (_zipped("clip.mp4", bytes(10**6)), "not a clip: archive"),
     }
-    for name, (answer, status, error) in faults.items():
-        listener.answers[f"/faults/{name}"] = answer
-        yield f"/faults/{name}", f"a fault: {name}", status, error
-    listener.answers["/private/secret.gif"] = gif_answer
-    yield "/private/secret.gif", "robots.txt forbids this", download, "robots.txt"
-    for i, text in enumerate(HOSTILE):
-        listener.answers[f"/faults/hostile{i}.gif"] = gif_answer
-        yield f"/faults/hostile{i}.gif", text, "success", None
+    still = animated([Image.new("RGB", (64, 64), "red")], "gif", [100])
+    faults = {name: (_plain(body, "video/mp4"), DECODE, error) for name, (body, error) in files.items()}
+    return faults | {"still.gif": (_plain(still, "image/gif"), "filtered", "still image")}
+
+
+def _opt_outs(gif: bytes) -> dict[str, tuple]:
+    def tagged(tag: str):
+        return _plain(gif, "image/gif", X_Robots_Tag=tag)
+
+    return {
+        "noai.gif": (tagged("noai"), DOWNLOAD, "X-Robots-Tag: noai"),
+        "noindex-us.gif": (tagged(f"{NAMED}: noindex"), DOWNLOAD, "X-Robots-Tag: noindex"),
+        "noai-other.gif": (tagged("otherbot: noai"), "success", None),
+    }
 
 
 def _elsewhere(server: Server) -> Iterator[tuple]:
@@ -306,5 +259,5 @@ def _elsewhere(server: Server) -> Iterator[tuple]:
         "not a url": "malformed",
     }
     for url, reason in refused.items():
-        yield url, "leads elsewhere", "failed_to_download", f"address refused: {reason}"
+        yield url, "leads elsewhere", DOWNLOAD, f"address refused: {reason}"
     yield server.rows[0]["url"], "a second time", "filtered", "duplicate url"

@@ -16,7 +16,7 @@ from ode_vgan.laion import decoders, media
 from ode_vgan.laion.decoders import Decoders
 from ode_vgan.laion.media import MediaOptions, MediaRefused, fit, make_clips, probe
 from ode_vgan.laion.sniff import kind_of
-from tests.faulty_server import animated, encoded, gif_of_frames, gif_of_sides, webp_of_frames
+from tests.made_media import animated, encoded, gif_of_frames, gif_of_sides, webp_of_frames
 
 SIZE = MediaOptions(size_px=64)
 
