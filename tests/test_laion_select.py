@@ -261,6 +261,17 @@ def test_what_cannot_be_selected_from_is_one_clear_line_and_leaves_nothing(tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"good.parquet", "no_url.parquet", "out.parquet"}
 
 
+def test_names_that_are_patterns_are_refused_and_others_are_names(tmp_path):
+    odd = tmp_path / 'it\'s "odd"; --'
+    path = write(odd / "rows, 50 % {x}.parquet", {"URL": ["http://a.example/1.gif"], "TEXT": ["some words"]})
+    assert select(path, odd / "o'ut.parquet").kept == 1 and select(odd, odd / "p'arts", part_rows=1).kept == 1
+    refused(
+        "rows.1..parquet holds one of",
+        write(tmp_path / "rows[1].parquet", {"URL": ["u"], "TEXT": ["t"]}),
+        tmp_path / "a.parquet",
+    )
+
+
 def test_a_file_broken_inside_is_refused_and_leaves_nothing(tmp_path):
     path = write(tmp_path / "in.parquet", laion_rows(0, 2000))
     content = bytearray(path.read_bytes())

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from glob import has_magic
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -119,7 +120,10 @@ def locked_database(
         threads: None is one for each core.
     """
     duckdb = _duckdb()
-    work = Path(work).resolve()
+    reads, work = [str(path) for path in reads], Path(work).resolve()
+    for path in [*reads, str(work)]:
+        if has_magic(path):
+            raise UserError(f"{path} holds one of * ? [, which DuckDB takes for a pattern. Rename the file or folder.")
     config = {"memory_limit": memory, "temp_directory": str(work), "enable_external_file_cache": "false"}
     config |= {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     config |= {"python_enable_replacements": "false"}
@@ -131,7 +135,7 @@ def locked_database(
             # a parquet's statistics pass over NaN, and with them DuckDB takes "is it NaN" for never
             database.execute("SET disabled_optimizers = 'statistics_propagation'")
             database.execute(f"SET allowed_directories = {literal([f'{work}/'])}")
-            database.execute(f"SET allowed_paths = {literal([str(path) for path in reads])}")
+            database.execute(f"SET allowed_paths = {literal(reads)}")
             database.execute("SET enable_external_access = false")
             database.execute("SET lock_configuration = true")
             yield database
