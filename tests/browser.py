@@ -18,7 +18,7 @@ from ode_vgan.laion.index import build_index
 from tests.laion_fixture import make_dataset
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-CLIPS = 160
+CLIPS = 120
 WAIT_SECONDS = 40
 
 
@@ -35,7 +35,7 @@ def make_real_dataset(folder: Path) -> Path:
     from ode_vgan.embed.matched import open_embedder
     from ode_vgan.laion.embeddings import embed_shards
 
-    make_dataset(folder, CLIPS, per_shard=80, every=4)
+    make_dataset(folder, CLIPS, per_shard=60, every=6)
     shutil.rmtree(folder / "emb")
     embed_shards(folder, open_embedder("matched"))
     for path in sorted((folder / "scores").glob("*.parquet")):
@@ -43,7 +43,7 @@ def make_real_dataset(folder: Path) -> Path:
     build_index(folder)
     made = folder / "generated"
     made.mkdir()
-    for i, entry in enumerate(read_index(folder / "shards")[7 : 7 + 4 * 30 : 30]):
+    for i, entry in enumerate(read_index(folder / "shards")[7 : 7 + 4 * 25 : 25]):
         clip = decode_clip(entry.read())
         frames = (clip.frames, 255 - clip.frames, clip.frames[:, ::-1], np.roll(clip.frames, 3, axis=-1))[i]
         encode_clip(made / f"sample_{i:03d}.mp4", frames, clip.times)
@@ -90,7 +90,13 @@ class Page:
 
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))

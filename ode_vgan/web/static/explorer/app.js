@@ -47,6 +47,10 @@ function render() {
   if (state.view === "beside") {
     $("query").hidden = true;
     cancel("search");
+    results = [];
+    more = false;
+    grid.clear();
+    $("grid").removeAttribute("aria-busy");
     beside.show().catch(failed);
   } else {
     search();
@@ -88,7 +92,7 @@ function take(found) {
   grid.add(fresh);
   const speed = found.seconds < 1 ? `${Math.max(1, Math.round(found.seconds * 1000))} ms` : `${found.seconds.toFixed(1)} s`;
   const clips = kept === 1 ? "clip" : "clips";
-  $("count").textContent = queryOf(state) ? `Nearest of ${number(kept)} ${clips} · ${speed}` : `${number(kept)} ${clips}`;
+  $("count").textContent = queryOf(state) && kept ? `Nearest of ${number(kept)} ${clips} · ${speed}` : `${number(kept)} ${clips}`;
 }
 
 let loadingMore = false;
