@@ -128,6 +128,7 @@ def test_typed_again_it_scores_nothing_and_changes_no_byte(scored):
     folder, _, _ = scored
     before = _files(folder)
     again = score_shards(folder, FAST)
+    assert again.missing == scored[1].missing
     assert (again.shards, again.kept, again.clips) == (0, 3, 9)
     assert again.errors == {"CorruptClip": 1}
     assert _files(folder) == before

@@ -27,10 +27,19 @@ def fingerprint_of(folder: Path, number: int, heads: dict[str, str]) -> str:
     return " ".join(told)
 
 
+def why_missing(folder: Path, number: int, heads: dict[str, str]) -> dict[str, str]:
+    """Why columns of one shard are null for all its clips, by column."""
+    missing = {name: "no head is given" for name in HEADS if name not in heads}
+    if not _metadata_path(folder, number).is_file():
+        reason = f"shard {number:05d} is not embedded. Run: ode-vgan laion embed DIR, then score again"
+        missing |= dict.fromkeys((*SIMILARITIES, *heads), reason)
+    return missing
+
+
 def embedded_scores(
     folder: Path, number: int, keys: list[str], uids: list[str | None], heads: dict[str, str]
-) -> tuple[dict[str, list], dict[str, str]]:
-    """Columns of similarity and heads for the clips of one shard, and why a column is null.
+) -> dict[str, list]:
+    """Columns of similarity and heads for the clips of one shard; null where `why_missing` says why.
 
     A clip whose uid is not the one that was embedded under its key has nulls.
 
@@ -38,21 +47,17 @@ def embedded_scores(
         UserError: the part's vectors are not those that its metadata describes, or a head does not load.
     """
     columns = {name: [None] * len(keys) for name in (*SIMILARITIES, *HEADS)}
-    missing = {name: "no head is given" for name in HEADS if name not in heads}
     block = _block(folder, number)
     if block is None:
-        reason = f"shard {number:05d} is not embedded. Run: ode-vgan laion embed DIR, then score again"
-        return columns, missing | dict.fromkeys((*SIMILARITIES, *heads), reason)
-    row_of = {
-        pair: i
-        for i, pair in enumerate(zip(*(block.metadata[name].to_pylist() for name in ("key", "uid")), strict=True))
-    }
+        return columns
+    names = (block.metadata[name].to_pylist() for name in ("key", "uid"))
+    row_of = {pair: i for i, pair in enumerate(zip(*names, strict=True))}
     rows = [row_of.get(pair) for pair in zip(keys, uids, strict=True)]
     found = {name: block.metadata[name].to_pylist() for name in SIMILARITIES if name in block.metadata.column_names}
     found |= {name: _head_scores(file, block) for name, file in heads.items()}
     for name, values in found.items():
         columns[name] = [None if row is None else values[row] for row in rows]
-    return columns, missing
+    return columns
 
 
 def _head_scores(file: str, block: "Block") -> list[float]:

@@ -22,7 +22,7 @@ from ode_vgan.data.shards import Entry, read_tar
 from ode_vgan.embed.embedder import file_sha256
 from ode_vgan.errors import UserError
 from ode_vgan.laion.duplicates import MAX_BITS, mark_duplicates, parquet_bytes
-from ode_vgan.laion.embedded import HEADS, SIMILARITIES, embedded_scores, fingerprint_of
+from ode_vgan.laion.embedded import HEADS, SIMILARITIES, embedded_scores, fingerprint_of, why_missing
 from ode_vgan.laion.pixels import VERSION, measure_pixels
 from ode_vgan.laion.schema import clip_uid
 from ode_vgan.laion.toxicity import REMEDY, Toxicity, why_absent
@@ -138,7 +138,8 @@ def score_shard(tar: str | Path, options: ScoreOptions) -> ScoreCounts:
     """
     tar, folder = Path(tar), Path(tar).parent.parent
     path = folder / "scores" / f"{tar.stem}.parquet"
-    detector, missing = _detector(options.watermark), {}
+    detector = _detector(options.watermark)
+    missing = why_missing(folder, int(tar.stem), options.heads())
     made_from = {
         "shard_sha256": file_sha256(tar),
         "pixels": f"{VERSION} {detector.fingerprint} {options.frames}",
@@ -158,9 +159,7 @@ def score_shard(tar: str | Path, options: ScoreOptions) -> ScoreCounts:
     if "captions" in fresh and "ptoxic" not in missing:
         columns["ptoxic"] = Toxicity().score([entry.caption for entry in entries])
     if "embeddings" in fresh:
-        found, reasons = embedded_scores(folder, int(tar.stem), columns["key"], columns["uid"], options.heads())
-        columns |= found
-        missing |= reasons
+        columns |= embedded_scores(folder, int(tar.stem), columns["key"], columns["uid"], options.heads())
     if fresh:
         write_atomic(path, parquet_bytes(_table(columns, made_from)))
     return _counts(columns, missing, bool(fresh))

@@ -2,7 +2,7 @@
 
 import unicodedata
 from functools import cached_property
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 
 import numpy as np
@@ -47,7 +47,7 @@ class Toxicity:
     @cached_property
     def _model(self):
         try:
-            from profanity_check import predict_prob
+            predict_prob = import_module(MODULE).predict_prob
         except Exception as error:  # pickles of another scikit-learn raise anything
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{PACKAGE} does not load ({type(error).__name__}: {reason}). {REMEDY}") from error
