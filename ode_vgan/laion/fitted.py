@@ -14,7 +14,7 @@ from ode_vgan.errors import UserError
 from ode_vgan.laion.heads import Head
 
 LINKS = ("linear", "logistic")
-STRENGTHS = tuple(10.0**power for power in range(-4, 4))  # of the penalty, per clip and unit of a weight's square
+STRENGTHS = tuple(10.0**power for power in range(-6, 4))  # of the penalty, per clip and unit of a weight's square
 FOLDS, STEPS = 5, 50
 
 
