@@ -45,7 +45,7 @@ def make_real_dataset(folder: Path) -> Path:
     made.mkdir()
     for i, entry in enumerate(read_index(folder / "shards")[7 : 7 + 4 * 25 : 25]):
         clip = decode_clip(entry.read())
-        frames = (clip.frames, 255 - clip.frames, clip.frames[:, ::-1], np.roll(clip.frames, 3, axis=-1))[i]
+        frames = (clip.frames, 255 - clip.frames, clip.frames[:, ::-1], clip.frames)[i]
         encode_clip(made / f"sample_{i:03d}.mp4", frames, clip.times)
     return folder
 
