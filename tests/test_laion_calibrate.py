@@ -74,7 +74,7 @@ def test_scores_that_separate_are_separated_in_the_middle(above):
 def test_recall_never_rises_with_the_threshold():
     rng = np.random.default_rng(2)
     points = operating_points(rng.normal(1, 1, 500), rng.normal(0, 1, 500))
-    assert 100 <= len(points) <= 101
+    assert 95 <= len(points) <= 102
     assert all(a.recall.value >= b.recall.value for a, b in zip(points, points[1:], strict=False))
     assert all(a.false_positives.value >= b.false_positives.value for a, b in zip(points, points[1:], strict=False))
 

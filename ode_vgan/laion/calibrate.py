@@ -82,7 +82,7 @@ def calibrate(
     """
     if limit is not None and limit < 2:
         raise UserError(f"limit={limit} clips must be at least 2, to tell duplicates from others.")
-    detector, missing = open_detector(watermark), {}
+    detector, missing, commit = open_detector(watermark), {}, started([])["commit"]
     clips = list(labelled_clips(seed=seed, limit=limit))
     tasks = _pixel_tasks(clips, detector)
     if embedder is not None:
@@ -99,7 +99,7 @@ def calibrate(
             "frames": FRAMES,
             "detector": detector.fingerprint,
             "embedder": embedder,
-            "commit": started([])["commit"],
+            "commit": commit,
             "rare": RARE,
         },
         "tasks": {task.name: _judged(task, seed) for task in tasks},

@@ -87,7 +87,7 @@ def auroc_interval(
 
 
 def operating_points(positives: Sequence[float], negatives: Sequence[float], *, above: bool = True) -> list[Point]:
-    """What each threshold does, rising; of more than 101 scores thresholds at their quantiles.
+    """What each threshold does, rising; of more than 101 scores thresholds at the quantiles of both sides.
 
     Args:
         above: whether a score passes at its threshold and above, else at it and below.
@@ -95,7 +95,8 @@ def operating_points(positives: Sequence[float], negatives: Sequence[float], *, 
     positives, negatives = np.asarray(positives, float), np.asarray(negatives, float)
     thresholds = np.unique(np.concatenate([positives, negatives]))
     if len(thresholds) > MAX_POINTS:
-        thresholds = np.unique(np.quantile(thresholds, np.linspace(0, 1, MAX_POINTS), method="nearest"))
+        shares = np.linspace(0, 1, MAX_POINTS // 2 + 1)
+        thresholds = np.unique([np.quantile(side, shares, method="nearest") for side in (positives, negatives)])
     return [point_at(float(one), positives, negatives, above=above) for one in thresholds]
 
 
