@@ -16,7 +16,7 @@ from ode_vgan.laion.media import Header, MadeClip, MediaOptions, MediaRefused, m
 from ode_vgan.laion.spans import Span
 
 READY = b"ready"
-START_SECONDS = 120.0  # the first has all to import
+START_SECONDS = 300.0  # the first has all to import, a minute or more on a busy machine
 STOP_SECONDS = 2.0
 TRIES = 2  # a process may die of another's doing (out of memory); a source that kills two is at fault
 
