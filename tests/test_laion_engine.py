@@ -9,25 +9,31 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from ode_vgan.errors import UserError
 from ode_vgan.laion.engine import run
+from tests.ray_cluster import ray_cluster
 
 ITEMS = [f"{i:05d}" for i in range(6)]
-ENGINES = [
-    "local",
-    pytest.param(
-        "ray",
-        marks=[
-            pytest.mark.slow,
-            pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[laion-ray]'"),
-        ],
-    ),
-]
+ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three workers of Ray."""
+    with ray_cluster(3):
+        yield
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Each engine; Ray is started once."""
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return request.param
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,6 @@ class Unopened:
         yield
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_results_come_in_the_order_of_the_items_from_workers_of_one_thread_that_open_once(
     engine, tmp_path, monkeypatch
 ):
@@ -90,7 +95,6 @@ def test_results_come_in_the_order_of_the_items_from_workers_of_one_thread_that_
     assert len(list(tmp_path.glob("open-*"))) == 3
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_an_items_failure_is_named_and_ends_no_other(engine, tmp_path):
     stage = Trial(str(tmp_path), fails=("00001",), odd=("00004",))
     outcome = run(stage, ITEMS, engine=engine, jobs=2)
@@ -100,7 +104,6 @@ def test_an_items_failure_is_named_and_ends_no_other(engine, tmp_path):
         outcome.check("shards")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_killed_worker_is_named_and_its_item_tried_once_more(engine, tmp_path, caplog):
     stage = Trial(str(tmp_path), dies=(("00002", 1), ("00003", 2)))
     with caplog.at_level(logging.WARNING):
@@ -115,7 +118,6 @@ def test_a_killed_worker_is_named_and_its_item_tried_once_more(engine, tmp_path,
         assert all("(SIGKILL)" in line and "process " in line for line in told)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_stage_that_does_not_open_fails_every_item_for_that_reason(engine):
     outcome = run(Unopened(), ITEMS[:2], engine=engine, jobs=1)
     assert outcome.failed == dict.fromkeys(ITEMS[:2], "no weights at nowhere.")
