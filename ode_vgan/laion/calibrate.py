@@ -82,37 +82,40 @@ def calibrate(
     """
     if limit is not None and limit < 2:
         raise UserError(f"limit={limit} clips must be at least 2, to tell duplicates from others.")
-    detector, missing, commit = open_detector(watermark), {}, started([])["commit"]
+    detector, commit = open_detector(watermark), started([])["commit"]
     clips = list(labelled_clips(seed=seed, limit=limit))
-    tasks = _pixel_tasks(clips, detector)
+    tasks, missing = _tasks(clips, detector, embedder)
+    protocol = {
+        "clips": len({clip.key for clip in clips}),
+        "concepts": len({clip.concept for clip in clips}),
+        "seed": seed,
+        "frames": FRAMES,
+        "detector": detector.fingerprint,
+        "embedder": embedder,
+        "commit": commit,
+        "rare": RARE,
+    }
+    judged = {task.name: _judged(task, seed) for task in tasks}
+    return _write(Path(out), _plain({"protocol": protocol, "tasks": judged, "missing": missing}))
+
+
+def _tasks(clips: list[Labelled], detector: WatermarkDetector, embedder: str | None) -> tuple[list[Task], dict]:
+    """What can be measured here, and why the rest cannot."""
+    tasks, missing = _pixel_tasks(clips, detector), {}
     if embedder is not None:
         tasks += _embedding_tasks(clips, embedder)
     if why_absent() is None:
         tasks.append(_toxicity(clips))
     else:
         missing["ptoxic"] = f"alt-profanity-check: {why_absent()}. {REMEDY}"
-    report = {
-        "protocol": {
-            "clips": len({clip.key for clip in clips}),
-            "concepts": len({clip.concept for clip in clips}),
-            "seed": seed,
-            "frames": FRAMES,
-            "detector": detector.fingerprint,
-            "embedder": embedder,
-            "commit": commit,
-            "rare": RARE,
-        },
-        "tasks": {task.name: _judged(task, seed) for task in tasks},
-        "missing": missing,
-    }
-    _write(Path(out), _plain(report))
-    return _plain(report)
+    return tasks, missing
 
 
-def _write(out: Path, report: dict) -> None:
+def _write(out: Path, report: dict) -> dict:
     write_atomic(out / "calibration.json", (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     write_atomic(out / "calibration.md", markdown(report).encode())
     write_atomic(out / "calibration.png", draw_calibration(report).png)
+    return report
 
 
 def _judged(task: Task, seed: int) -> dict:

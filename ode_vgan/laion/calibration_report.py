@@ -12,27 +12,13 @@ AXES = {"phash distance": "bits of 64 that differ, at most"}
 
 def markdown(report: dict) -> str:
     """Tables of thresholds, of recall by kind, and what cannot be told."""
-    told, rare = report["protocol"], f"1 in {round(1 / report['protocol']['rare'])}"
-    lines = [
-        "# Calibration of the scores",
-        "",
-        f"{told['clips']} clips of {told['concepts']} held-out concepts, seed {told['seed']}, {told['frames']} frames "
-        f"a clip for detector and embedder; detector {told['detector']}, embedder {told['embedder'] or 'none'}; "
-        f"commit {told['commit']}. 95 % intervals: Wilson's for shares, a bootstrap over concepts for AUROC. Precision "
-        f"is told where half of the clips are positive, and where {rare} is; its interval takes the worse and the "
-        "better end of both shares.",
-        "",
-        "![precision and recall against threshold](calibration.png)",
-        "",
-        "## Recommended thresholds",
-        "",
-        "The highest F1 where half are positive, halfway to the next score.",
-        "",
-        f"| score | positives from negatives | n | AUROC {HEADINGS.format(rare)}",
-        "|---|---|---:|---|---:|---|---|---|---|",
-    ]
-    lines += [_row(name, task, "recommended") for name, task in report["tasks"].items()]
-    usual = [(name, task) for name, task in report["tasks"].items() if "usual" in task]
+    tasks, rare = report["tasks"], f"1 in {round(1 / report['protocol']['rare'])}"
+    lines = ["# Calibration of the scores", "", _protocol(report["protocol"], rare), ""]
+    lines += ["![precision and recall against threshold](calibration.png)", "", "## Recommended thresholds", ""]
+    lines += ["The highest F1 where half are positive, halfway to the next score.", ""]
+    lines += [f"| score | positives from negatives | n | AUROC {HEADINGS.format(rare)}"]
+    lines += ["|---|---|---:|---|---:|---|---|---|---|"]
+    lines += [_row(name, task, "recommended") for name, task in tasks.items()]
     lines += [
         "",
         "## Thresholds in use",
@@ -40,21 +26,27 @@ def markdown(report: dict) -> str:
         f"| score | whose {HEADINGS.format(rare)}",
         "|---|---|---:|---|---|---|---|",
     ]
+    usual = [(name, task) for name, task in tasks.items() if "usual" in task]
     lines += [f"| {name} | {task['usual_of']} {_numbers(task['usual'])}" for name, task in usual]
-    lines += [
-        "",
-        "## Recall by kind, at the recommended threshold",
-        "",
-        "| score | kind | n | recall |",
-        "|---|---|---:|---|",
-    ]
-    for name, task in report["tasks"].items():
+    lines += ["", "## Recall by kind, at the recommended threshold", ""]
+    lines += ["| score | kind | n | recall |", "|---|---|---:|---|"]
+    for name, task in tasks.items():
         lines += [
             f"| {name} | {kind} | {one['count']} | {_rate(one)} |" for kind, one in task["recall_by_kind"].items()
         ]
     if report["missing"]:
         lines += ["", "## Not measured", "", *(f"- `{name}`: {why}" for name, why in report["missing"].items())]
     return "\n".join(lines) + "\n"
+
+
+def _protocol(told: dict, rare: str) -> str:
+    return (
+        f"{told['clips']} clips of {told['concepts']} held-out concepts, seed {told['seed']}, {told['frames']} frames "
+        f"a clip for detector and embedder; detector {told['detector']}, embedder {told['embedder'] or 'none'}; "
+        f"commit {told['commit']}. 95 % intervals: Wilson's for shares, a bootstrap over concepts for AUROC. Precision "
+        f"is told where half of the clips are positive, and where {rare} is; its interval takes the worse and the "
+        "better end of both shares."
+    )
 
 
 def draw_calibration(report: dict) -> Picture:
