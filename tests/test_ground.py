@@ -37,7 +37,7 @@ LIGHTNING_FILES = {
     "ode_vgan/report/wandb.py",
 }
 # Imported where they are installed; each call that needs one says how to get it.
-OPTIONAL = ("alt-profanity-check", "timm", "ray")
+OPTIONAL = ("ray",)
 HYDRA_FILES = {"train.py", "ode_vgan/report/sweep.py"}
 
 
