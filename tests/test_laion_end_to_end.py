@@ -99,7 +99,7 @@ def made(request, tmp_path_factory):
             ("fetch", table, made.data, *clips, *jobs),
             ("score", made.data, *jobs),
             ("index", made.data),
-            ("subset", made.data, "moving", "--where", WHERE, "--threshold", "motion=0.005", "--test-share", "0.2"),
+            ("subset", made.data, "moving", "--where", WHERE, "--threshold", "motion=20", "--test-share", "0.2"),
         ):
             made.told[verb] = capture(verb, words)
     return made
@@ -162,7 +162,7 @@ def test_the_subset_is_what_its_sql_says_and_its_sides_share_no_source(made):
     scores = made.rows("scores")
     source = {row["uid"]: row["source_sha256"] for row in made.rows("shards") if row["uid"]}
     subset = read_subset(made.data / "subsets" / "moving.json")
-    assert subset.uids == {row["uid"] for row in scores if row["motion"] > 0.005 and row["dup_of"] is None}
+    assert subset.uids == {row["uid"] for row in scores if row["motion"] > 20 and row["dup_of"] is None}
     assert 0 < len(subset.uids) < len(scores)
     sides = {side: {source[uid] for uid, one in subset.splits.items() if one == side} for side in ("train", "test")}
     assert sides["train"] and sides["test"] and not sides["train"] & sides["test"]
@@ -171,7 +171,7 @@ def test_the_subset_is_what_its_sql_says_and_its_sides_share_no_source(made):
 def test_the_same_commands_again_change_no_byte(made, typed):
     before = {path: path.read_bytes() for path in made.data.rglob("*") if path.is_file() and "index" not in path.parts}
     typed("score", [made.data])
-    typed("subset", [made.data, "moving", "--where", WHERE, "--threshold", "motion=0.005", "--test-share", "0.2"])
+    typed("subset", [made.data, "moving", "--where", WHERE, "--threshold", "motion=20", "--test-share", "0.2"])
     assert {path: path.read_bytes() for path in before} == before
 
 

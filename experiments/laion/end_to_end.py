@@ -43,7 +43,7 @@ def main() -> None:
 def commands(args: argparse.Namespace, server) -> list[list[str]]:
     """What is typed, in order."""
     jobs = ["--jobs", str(args.jobs)]
-    where = ["--where", "motion > {threshold.motion} AND dup_of IS NULL", "--threshold", "motion=0.005"]
+    where = ["--where", "motion > {threshold.motion} AND dup_of IS NULL", "--threshold", "motion=20"]
     verbs = [
         ["select", "laion", "--out", "clips.parquet", "--join", "pwatermark=tags.parquet"],
         ["fetch", "clips.parquet", "DIR", "--size", "64", "--per-shard", "100"]

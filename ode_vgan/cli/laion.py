@@ -13,7 +13,7 @@ FLOW = """from metadata to a trained model:
   ode-vgan laion score DIR
   ode-vgan laion index DIR
   ode-vgan laion explore DIR
-  ode-vgan laion subset DIR NAME --where 'motion > 0.02 AND dup_of IS NULL'
+  ode-vgan laion subset DIR NAME --where 'motion > 20 AND dup_of IS NULL'
   python train.py +experiment=laion data.source=DIR/shards data.subset=NAME"""
 
 

@@ -40,7 +40,7 @@ def add_subset(actions) -> None:
         run_subset,
         "a manifest of clips to train on, by SQL over their columns",
         "ode-vgan laion subset DIR moving --where 'motion > {threshold.motion} AND dup_of IS NULL'"
-        " --threshold motion=0.02",
+        " --threshold motion=20",
         "No two clips of one source, and no near-duplicates, are on both sides of the split.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a dataset that fetch wrote, scored or not")
