@@ -36,8 +36,6 @@ LIGHTNING_FILES = {
     "ode_vgan/report/csvlog.py",
     "ode_vgan/report/wandb.py",
 }
-# Imported where they are installed; each call that needs one says how to get it.
-OPTIONAL = ("ray",)
 HYDRA_FILES = {"train.py", "ode_vgan/report/sweep.py"}
 
 
@@ -144,7 +142,7 @@ def test_every_import_is_declared_and_every_dependency_is_used():
     extras = PROJECT["optional-dependencies"]
     core, further = (
         {canonicalize_name(Requirement(line).name) for line in lines}
-        for lines in (PROJECT["dependencies"], [*extras["openclip"], *extras["metrics"], *extras["laion"], *OPTIONAL])
+        for lines in (PROJECT["dependencies"], [*extras["openclip"], *extras["metrics"], *extras["laion"]])
     )
     sources = {
         module: {canonicalize_name(one) for one in found} for module, found in metadata.packages_distributions().items()

@@ -98,16 +98,16 @@ def run_score(args: argparse.Namespace) -> None:
     from ode_vgan.laion.duplicates import MAX_BITS, mark_duplicates
     from ode_vgan.laion.embeddings import find_shards
     from ode_vgan.laion.engine import run
-    from ode_vgan.laion.score import ScoreCounts, ScoreOptions, _check, _drop_orphans
+    from ode_vgan.laion.score import ScoreCounts, ScoreOptions, check_options, drop_orphans
     from ode_vgan.laion.stages import ScoreStage
 
     folder = args.folder.resolve()
     names = [tar.stem for tar in find_shards(folder)]
     options = _options(args, ScoreOptions)
-    _check(options)
+    check_options(options)
     if not args.no_embed and _unembedded(folder, names, args.embedder):
         run_embed(args)
-    _drop_orphans(folder / "scores", set(names))
+    drop_orphans(folder / "scores", set(names))
     stage, done = ScoreStage(str(folder), options), bar(len(names), "shard", "score")
     outcome, counts = run(stage, names, engine=args.engine, jobs=args.jobs, progress=done), ScoreCounts()
     for result in outcome.results.values():

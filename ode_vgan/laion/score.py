@@ -114,9 +114,9 @@ def score_shards(
     from ode_vgan.laion.embeddings import find_shards
 
     options = options or ScoreOptions()
-    _check(options)
+    check_options(options)
     tars, counts = find_shards(folder), ScoreCounts()
-    _drop_orphans(Path(folder) / "scores", {tar.stem for tar in tars})
+    drop_orphans(Path(folder) / "scores", {tar.stem for tar in tars})
     if jobs <= 1:
         results = (score_shard(tar, options) for tar in tars)
         for one in progress(results):
@@ -205,14 +205,19 @@ def _counts(columns: dict[str, list], missing: dict[str, str], fresh: bool) -> S
     return ScoreCounts(int(fresh), int(not fresh), len(columns["key"]), dict(errors), missing)
 
 
-def _drop_orphans(folder: Path, names: set[str]) -> None:
+def drop_orphans(folder: Path, names: set[str]) -> None:
     """Scores of shards that are gone must not be found as duplicates."""
     for path in folder.glob("*.parquet"):
         if path.stem not in names:
             path.unlink()
 
 
-def _check(options: ScoreOptions) -> None:
+def check_options(options: ScoreOptions) -> None:
+    """Refuse options under which no clip can be scored, before any work.
+
+    Raises:
+        UserError: frames below 1, or a watermark net that does not load.
+    """
     if options.frames < 1:
         raise UserError(f"frames={options.frames} a clip must be at least 1.")
     _detector(options.watermark)
