@@ -28,7 +28,7 @@ def made_config(clips: Path, seed: int = 0, *, max_clips: int = 64, split: str =
     generator = {
         "_target_": "ode_vgan.generator.Generator",
         "temporal": ODE,
-        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **SIDES},
+        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **SIDES, "headroom": 1.0},
         **{"noise_dim": WIDTH, "style_dim": WIDTH, "embed_dim": 1},
     }
     sampling = {"_target_": "ode_vgan.data.windows.Sampling", "strides": [STRIDE]}

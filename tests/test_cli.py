@@ -19,7 +19,7 @@ def config(source) -> dict:
     generator = {
         "_target_": "ode_vgan.generator.Generator",
         "temporal": {"_target_": "ode_vgan.temporal.rnn.RnnPath", **widths},
-        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **sides},
+        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **sides, "headroom": 1.0},
         **{"noise_dim": WIDTH, "style_dim": WIDTH, "embed_dim": 1},
     }
     data = {"source": str(source), "frames": FRAMES, "size": PX, "batch": 4}

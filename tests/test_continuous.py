@@ -77,7 +77,7 @@ def run(tmp_path_factory, data):
     generator = {
         "_target_": "ode_vgan.generator.Generator",
         "temporal": temporal | {"order": 1, "solver": "midpoint"},
-        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **sides},
+        "decoder": {"_target_": "ode_vgan.decoder.frames.FrameDecoder", **sides, "headroom": 1.0},
         **{"noise_dim": WIDTH, "style_dim": WIDTH, "embed_dim": 1},
     }
     sampling = {"_target_": "ode_vgan.data.windows.Sampling", "strides": [STRIDE]}
