@@ -1,6 +1,5 @@
 """Embeddings in clip-retrieval's layout: numbered .npy parts, each beside a parquet whose row i is vector i."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ode_vgan.errors import UserError
+from ode_vgan.laion.parts import read_model
 
 KINDS = ("video", "img")  # ours, and clip-retrieval's own name for the visual side
 BLOCK_ROWS = 65_536
@@ -103,7 +103,7 @@ def open_vectors(folder: str | Path, kind: str | None = None) -> Vectors:
         for name in KINDS if kind is None else (kind,):
             paths = sorted((root / f"{name}_emb").glob(f"{name}_emb_*.npy"), key=_number)
             if paths:
-                return Vectors(_parts(paths, root / "metadata"), _model(root / "model.json"))
+                return Vectors(_parts(paths, root / "metadata"), read_model(root / "model.json"))
     wanted = " or ".join(f"{name}_emb/{name}_emb_0.npy" for name in (KINDS if kind is None else (kind,)))
     raise UserError(f"no embeddings in {folder}: expected {wanted}. Make them with `ode-vgan laion embed {folder}`.")
 
@@ -137,12 +137,3 @@ def _number(path: Path) -> int:
     if not found:
         raise UserError(f"{path.name} has no number at its end. Name it as clip-retrieval does: img_emb_0.npy.")
     return int(found.group(1))
-
-
-def _model(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} does not parse ({error}). Embed again.") from error
