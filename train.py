@@ -21,9 +21,9 @@ from ode_vgan.errors import HeldError, UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    import torch
 
     from ode_vgan.metrics.during import TrainingScore
+    from ode_vgan.training import Training
 
 CONF = Path(__file__).parent / "conf"
 FAILURE = "failure.json"
@@ -71,14 +71,15 @@ def run(cfg: DictConfig, folder: Path) -> None:
     from ode_vgan.match import matched
     from ode_vgan.provenance import started
     from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
-    from ode_vgan.scaling.count import clips_within, count_macs
+    from ode_vgan.scaling.count import clips_within
 
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     data = build(OmegaConf.to_container(cfg.data, resolve=True), trusted=("",), embed=embed)
     cfg.embed_dim, cfg.gap_seconds = embed.dim, data.gap_seconds()
     window = {"frames": cfg.data.frames, "gap_seconds": cfg.gap_seconds}
-    temporal = OmegaConf.to_container(cfg.temporal, resolve=True)
-    cfg.temporal = matched(temporal, **window, **OmegaConf.to_container(cfg.match))
+    if "temporal" in cfg:
+        temporal = OmegaConf.to_container(cfg.temporal, resolve=True)
+        cfg.temporal = matched(temporal, **window, **OmegaConf.to_container(cfg.match))
     config = OmegaConf.to_container(cfg, resolve=True)
     check_same_run(folder, config)
     (folder / FAILURE).unlink(missing_ok=True)
@@ -86,7 +87,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     pl.seed_everything(config["seed"], verbose=False)
     module = build(config["model"], trusted=("",))
     module.config = config
-    macs = count_macs(module, **window, size=config["data"]["size"], embed_dim=embed.dim)
+    macs = module.count(**window, size=config["data"]["size"], embed_dim=embed.dim)
     if config["max_macs"] is not None:
         module.max_clips = min(module.max_clips, clips_within(config["max_macs"], macs))
     last = folder / CHECKPOINT
@@ -99,7 +100,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     remember(folder, config)
     if not (last.exists() and (folder / "started.json").exists()):
         write_json(folder / "started.json", started(list(HydraConfig.get().overrides.task)))
-    trainer = make_trainer(config, folder, score)
+    trainer = make_trainer(module, folder, score)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
     finally:
@@ -120,15 +121,16 @@ def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
     return f"used its seconds; raise {' or '.join(limits)}" if Budget(**limits).reached(used) else ""
 
 
-def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
+def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
     """The Lightning trainer of a run, with its loggers and callbacks."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from ode_vgan.build import build
-    from ode_vgan.callbacks import Budget, ClipBar, Keep, Score, StopOnSignal, Watch
+    from ode_vgan.callbacks import Budget, ClipBar, StopOnSignal
     from ode_vgan.runs import CHECKPOINT
 
+    config = module.config
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
     checkpoints = ModelCheckpoint(
@@ -138,9 +140,7 @@ def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    looks = dict(config["samples"])
-    callbacks = [Keep(folder, looks["every_clips"])] if looks.pop("keep") else []
-    callbacks += [Watch(folder, **looks), Score(folder, score), checkpoints]
+    callbacks = [*module.watchers(folder, config, score), checkpoints]
     return pl.Trainer(
         **config["trainer"],
         default_root_dir=folder,
@@ -155,49 +155,47 @@ def make_trainer(config: dict, folder: Path, score: "TrainingScore | None") -> "
 
 
 def conclude(
-    trainer: "pl.Trainer", module: "pl.LightningModule", data: "pl.LightningDataModule", folder: Path, macs: dict
+    trainer: "pl.Trainer", module: "Training", data: "pl.LightningDataModule", folder: Path, macs: dict
 ) -> None:
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
-    from ode_vgan.callbacks import Score, StopOnSignal, spent
+    from ode_vgan.callbacks import EveryClips, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
-    from ode_vgan.scaling.count import noise_numbers
 
-    config = module.config
     plot_curves(folder / "metrics.csv", folder / "curves.png")
     stopped = next(callback.received for callback in trainer.callbacks if isinstance(callback, StopOnSignal))
     if stopped is not None:
         print(f"Stopped by signal {stopped} at {module.clips_seen:,} clips; type the command again to continue.")
         sys.exit(128 + stopped)
-    temporal = module.generator.temporal
-    score = next(callback.last for callback in trainer.callbacks if isinstance(callback, Score))
-    parts = {"generator": module.generator, "temporal": temporal, "critics": module.critics}
+    looks = [callback for callback in trainer.callbacks if isinstance(callback, EveryClips)]
+    score = {name: value for look in looks for name, value in look.last.items()}
     result = {
         "clips_seen": module.clips_seen,
-        **{name: round(seconds, 1) for name, seconds in spent(trainer).items()},
-        "nfe": temporal.nfe,
-        "parameters": {name: count(part) for name, part in parts.items()},
+        **{name: round(seconds, 3) for name, seconds in spent(trainer).items()},
+        **module.facts(module.config),
         "macs": macs,
-        "noise_numbers": noise_numbers(temporal, config["data"]["frames"], config["gap_seconds"]),
         "skipped": data.skipped,
         "score": score,
         "started": json.loads((folder / "started.json").read_text()),
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
-    told = "; ".join(
-        f"{name.removeprefix('score/')} {value:.1f} (real clips against real clips {score[f'{name}_real']:.1f})"
-        for name, value in score.items()
-        if f"{name}_real" in score
-    )
-    print(f"Trained on {module.clips_seen:,} clips. {told + '; lower is better. ' if told else ''}Look at:")
-    for name in ("samples.png", "samples.mp4", "curves.png", "metrics.json"):
+    print(f"Trained on {module.clips_seen:,} clips. {told(score)}Look at:")
+    for name in module.looks:
         print(f"  {folder / name}")
 
 
-def count(module: "torch.nn.Module") -> int:
-    """Trainable parameters."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+def told(score: dict[str, float]) -> str:
+    """The last scores in words: distances beside those of real clips, validation scores as they are."""
+    distances = [
+        f"{name.removeprefix('score/')} {value:.1f} (real clips against real clips {score[f'{name}_real']:.1f})"
+        for name, value in score.items()
+        if f"{name}_real" in score
+    ]
+    shares = [f"{name} {value:.3f}" for name, value in score.items() if name.startswith("val/")]
+    return "".join(
+        f"{'; '.join(some)}{rest}. " for some, rest in ((distances, "; lower is better"), (shares, "")) if some
+    )
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -19,8 +19,6 @@ from ode_vgan.runs import Trained
 if TYPE_CHECKING:
     from ode_vgan.metrics.during import TrainingScore
 
-LOSSES = ("generator/loss", "critic/loss")
-
 
 class ClipBar(pl.Callback):
     """A progress bar in clips, with losses, rate and time left; keeps the seconds of all parts of the run.
@@ -53,12 +51,7 @@ class ClipBar(pl.Callback):
         module.log_dict({"clips_per_second": clips / passed, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds})
         ends = trainer.should_stop or batch_index + 1 >= trainer.num_training_batches  # a checkpoint follows
         if ends or module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
-            values = {
-                name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics
-            }
-            if not all(map(math.isfinite, values.values())):
-                raise DivergedError(f"a loss is {values} after {module.clips_seen:,} clips. Lower the step sizes.")
-            self._bar.set_postfix({name[0].upper(): f"{value:.2f}" for name, value in values.items()})
+            self._bar.set_postfix({letter: f"{value:.2f}" for letter, value in finite_losses(trainer, module).items()})
 
     def on_fit_end(self, *_: object) -> None:
         self._bar.close()
@@ -68,6 +61,18 @@ class ClipBar(pl.Callback):
 
     def load_state_dict(self, state: dict) -> None:
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
+
+
+def finite_losses(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
+    """The last step's losses by the letters of `module.shown_losses`.
+
+    Raises:
+        DivergedError: one is not finite.
+    """
+    logged = {name: float(trainer.callback_metrics[name]) for name in module.shown_losses.values()}
+    if not all(map(math.isfinite, logged.values())):
+        raise DivergedError(f"a loss is {logged} after {module.clips_seen:,} clips. Lower the step sizes.")
+    return {letter: logged[name] for letter, name in module.shown_losses.items()}
 
 
 class Budget(pl.Callback):
@@ -119,11 +124,15 @@ class EveryClips(pl.Callback):
 
     Args:
         every_clips: between two looks.
+
+    Attributes:
+        last: numbers of the last look, {} where it gives none; metrics.json has them under `score`.
     """
 
     def __init__(self, every_clips: int):
         self.every_clips = every_clips
         self.looked_at = -1
+        self.last: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         due = module.clips_seen // self.every_clips > self.looked_at // self.every_clips
@@ -140,10 +149,10 @@ class EveryClips(pl.Callback):
         raise NotImplementedError
 
     def state_dict(self) -> dict:
-        return {"looked_at": self.looked_at}
+        return {"looked_at": self.looked_at, "last": self.last}
 
     def load_state_dict(self, state: dict) -> None:
-        self.looked_at = state["looked_at"]
+        self.looked_at, self.last = state["looked_at"], state.get("last", {})
 
 
 class Keep(EveryClips):
@@ -202,15 +211,11 @@ class Score(EveryClips):
     Args:
         folder: the run folder.
         score: (trained, data) -> numbers to log, every `score.every_clips`; None for no score.
-
-    Attributes:
-        last: the numbers of the last look.
     """
 
     def __init__(self, folder: Path, score: "TrainingScore | None"):
         super().__init__(score.every_clips if score else 1)
         self.folder, self.score = folder, score
-        self.last: dict[str, float] = {}
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Judge and log what the averaged generator makes now."""
@@ -220,25 +225,6 @@ class Score(EveryClips):
         told = self.last | {"clips": float(module.clips_seen)} | spent(trainer)
         for logger in trainer.loggers:
             logger.log_metrics(told, trainer.global_step)
-
-    def state_dict(self) -> dict:
-        return super().state_dict() | {"last": self.last}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.last = state["last"]
-
-
-def finite_losses(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
-    """The losses of the last step.
-
-    Raises:
-        DivergedError: one is not finite.
-    """
-    values = {name: float(trainer.callback_metrics[name]) for name in LOSSES if name in trainer.callback_metrics}
-    if not all(map(math.isfinite, values.values())):
-        raise DivergedError(f"a loss is {values} after {module.clips_seen:,} clips. Lower the step sizes.")
-    return values
 
 
 def averaged(module: pl.LightningModule, folder: Path) -> Trained:

@@ -2,7 +2,6 @@
 
 import math
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +13,10 @@ from ode_vgan.generator import draw_latents
 from ode_vgan.losses.kinetic import kinetic_energy
 from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
 from ode_vgan.losses.penalty import gradient_penalty
+from ode_vgan.training import GanTraining
 
 
-class VideoGan(pl.LightningModule):
+class VideoGan(GanTraining):
     """Generator against critics, optimised by hand.
 
     Every random number of a step is drawn from a generator seeded by (seed, clips seen), so that a resumed run
@@ -65,7 +65,7 @@ class VideoGan(pl.LightningModule):
         max_clips: int,
         seed: int,
     ):
-        super().__init__()
+        super().__init__(max_clips)
         if step_frames < 0 or step_frames == 1:
             raise UserError(f"step_frames={step_frames}; a clip critic judges 2 frames or more, and 0 is all of them.")
         self.automatic_optimization = False
@@ -75,14 +75,7 @@ class VideoGan(pl.LightningModule):
         self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
         self.penalty_every, self.mismatch, self.fade_clips = penalty_every, mismatch, fade_clips
         self.step_frames, self.kinetic = step_frames, kinetic
-        self.warmup_clips, self.max_clips, self.seed = warmup_clips, max_clips, seed
-        self.config: dict = {}
-        self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def clips_seen(self) -> int:
-        """Clips trained on since the run began, across resumes."""
-        return int(self.clips)
+        self.warmup_clips, self.seed = warmup_clips, seed
 
     def training_step(self, batch: dict, batch_index: int) -> None:
         draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
@@ -107,8 +100,7 @@ class VideoGan(pl.LightningModule):
         self.augment.adapt(values["sign/mean"], len(real))
         values |= {"clips": float(self.clips_seen), "augment/p": self.augment.p}
         self.log_dict(values | {"nfe": float(self.generator.temporal.nfe)})
-        if self.clips_seen >= self.max_clips:
-            self.trainer.should_stop = True
+        self.end_if_done()
 
     def _thinned(self, *clips: Tensor, draw: torch.Generator) -> list[Tensor]:
         """The frames that this step sees, the same ones of each tensor (B, T, ...)."""
@@ -182,6 +174,3 @@ class VideoGan(pl.LightningModule):
         groups = [{"params": rest, "lr": lr, "full_lr": lr}, {"params": temporal, "lr": slow, "full_lr": slow}]
         critics = [{"params": list(self.critics.parameters()), "lr": self.critic_lr, "full_lr": self.critic_lr}]
         return [torch.optim.Adam(groups, betas=self.betas), torch.optim.Adam(critics, betas=self.betas)]
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["ode_vgan"] = {"config": self.config, "clips_seen": self.clips_seen}

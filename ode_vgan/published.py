@@ -2,7 +2,6 @@
 
 import inspect
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +9,12 @@ from ode_vgan.data.clips import to_float
 from ode_vgan.ema import GeneratorEma
 from ode_vgan.errors import DivergedError, UserError
 from ode_vgan.generator import draw_latents
+from ode_vgan.training import GanTraining
 
 OPTIMIZERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}
 
 
-class PublishedGan(pl.LightningModule):
+class PublishedGan(GanTraining):
     """One critic step, then one generator step, each on fresh noise, without text, augmentation or average.
 
     The critics see the real and the generated batch one after the other, so that batch statistics never mix the two;
@@ -64,20 +64,13 @@ class PublishedGan(pl.LightningModule):
         max_clips: int,
         seed: int,
     ):
-        super().__init__()
+        super().__init__(max_clips)
         self.automatic_optimization = False
         self.generator, self.critics, self.loss = generator, critics, loss
         self.constraint, self.penalty = constraint, penalty
         self.ema = GeneratorEma(generator, ema_clips)
-        self.recipe, self.decay_clips, self.max_clips, self.seed = optimizers, decay_clips, max_clips, seed
-        self.config: dict = {}
-        self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
+        self.recipe, self.decay_clips, self.seed = optimizers, decay_clips, seed
         self.configure_optimizers()  # refuses a wrong recipe before any training
-
-    @property
-    def clips_seen(self) -> int:
-        """Clips trained on since the run began, across resumes."""
-        return int(self.clips)
 
     def training_step(self, batch: dict, batch_index: int) -> None:
         draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
@@ -93,8 +86,7 @@ class PublishedGan(pl.LightningModule):
         self.ema.update(self.generator, len(real), self.clips_seen)
         told = {"clips": float(self.clips_seen), "nfe": float(self.generator.temporal.nfe)}
         self.log_dict(values | told)
-        if self.clips_seen >= self.max_clips:
-            self.trainer.should_stop = True
+        self.end_if_done()
 
     def _critic_step(self, real: Tensor, times: Tensor, c: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         views = self.critics.views(real, draw)
@@ -168,9 +160,6 @@ class PublishedGan(pl.LightningModule):
         if name not in parts:
             raise UserError(f"optimizers.{name}: the critics have no such part; choose critics or of {list(parts)}.")
         return parts[name]
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["ode_vgan"] = {"config": self.config, "clips_seen": self.clips_seen}
 
 
 def make_optimizer(part: nn.Module, options: dict) -> torch.optim.Optimizer:

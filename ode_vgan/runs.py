@@ -171,7 +171,14 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def build_generator(config: dict, trusted: tuple[str, ...] = ("ode_vgan.",)) -> Generator:
-    """An untrained generator of a run's config."""
+    """An untrained generator of a run's config.
+
+    Raises:
+        UserError: the run trained something else.
+    """
+    if "generator" not in config.get("model", {}):
+        target = config.get("model", {}).get("_target_", "nothing")
+        raise UserError(f"the run trained {target}, which makes no clips; name a run of a video GAN.")
     return build(config["model"]["generator"], trusted=trusted)
 
 

@@ -28,10 +28,10 @@ CUDA_ONLY = ("nvidia-", "cuda-", "triton")
 
 LIGHTNING_FILES = {
     "train.py",
-    "ode_vgan/gan.py",
-    "ode_vgan/published.py",
+    "ode_vgan/training.py",
     "ode_vgan/callbacks.py",
     "ode_vgan/data/loader.py",
+    "ode_vgan/data/drawn_loader.py",
     "ode_vgan/embed/train.py",
     "ode_vgan/report/csvlog.py",
     "ode_vgan/report/wandb.py",

@@ -35,7 +35,8 @@ def test_it_trains_four_models_prints_their_table_and_draws_them(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = {name: [float(cell.replace(",", "")) for cell in cells] for name, *cells in ROW.findall(done.stdout)}
     assert list(rows) == ["Ode", "Sde", "Gru", "Deconvolution"], done.stdout
-    assert all(math.isfinite(cell) and cell > 0 for cells in rows.values() for cell in cells)
+    numbers = [cells[:-1] for cells in rows.values()]  # the last are seconds, which a fast machine rounds to 0.0
+    assert all(math.isfinite(cell) and cell > 0 for cells in numbers for cell in cells)
     weights = [cells[0] for cells in rows.values()]
     assert max(weights) <= 1.05 * min(weights)
     with Image.open(strip) as picture:
