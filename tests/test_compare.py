@@ -141,6 +141,10 @@ def test_arguments_become_what_is_asked():
     assert (asked.splits, asked.questions, asked.protocols, asked.curves) == (("train",), (), (), ("fd20_hog3d",))
     assert asked.budget == Budget("cpu_seconds", 30) and asked.way is None
     assert words(" a, b,,a,none ") == ("a", "b")
+    args = build_parser(["compare"]).parse_args(["compare", "a", "--curves", "--curves-at", "16_384, 1024"])
+    assert parse_asked(args).check().at == (1024, 16384)
+    with pytest.raises(UserError, match="--curves-at 1k is no list of clips seen"):
+        parse_asked(build_parser(["compare"]).parse_args(["compare", "a", "--curves", "--curves-at", "1k"]))
 
 
 def test_default_protocols_need_no_weights_but_fvd_where_they_are(monkeypatch, tmp_path):

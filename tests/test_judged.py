@@ -119,6 +119,18 @@ def test_every_protocol_split_question_and_look_has_its_number(judged_once):
     assert "score/fd20_hog3d/test" not in runs[1].curves
 
 
+def test_of_the_looks_only_those_asked_for_are_judged_and_missing_ones_are_named(sweep):
+    for path in sweep.rglob("judged/*"):
+        path.unlink()
+    asked = Asked(protocols=(), splits=("test",), clips=20, curves=("fd20_hog3d",), at=(16, 48, 64))
+    runs, skipped = judge(read_runs(sweep), asked)
+    assert runs[0].curves["score/fd20_hog3d/test"][0] == [16, 48] and len(files(sweep)) == 2
+    assert skipped == {
+        f"{sweep / 'ode-seed0'}: looks": "no look at 64 clips; kept are 3 from 16 to 48",
+        f"{sweep / 'ode-seed1'}: looks": "no look at 16, 48, 64 clips; none is kept",
+    }
+
+
 def test_the_numbers_are_those_of_evaluate(judged_once, tmp_path):
     folder, (runs, _) = judged_once
     checkpoint, target = folder / "ode-seed0" / "checkpoints" / "clips_000000032.ckpt", tmp_path / "e.json"
@@ -253,6 +265,8 @@ def test_only_what_is_kept_is_shown_when_nothing_may_be_judged(judged_once, swee
         ({"clips": 5}, "20 or more"),
         ({"way": "best"}, "validation, last"),
         ({"budget": Budget("steps", 5)}, "there are clips"),
+        ({"at": (16,)}, "no protocol to judge them by"),
+        ({"at": (0, 16), "curves": ("fd20_hog3d",)}, "no look at 0 clips"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_any_work(wrong, told):

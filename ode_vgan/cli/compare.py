@@ -34,6 +34,9 @@ def add_parser(subparsers) -> None:
         "--curves", metavar="KEY,...", nargs="?", default="", const=CHEAP,
         help=f"judge every kept look too, by these protocols (default {CHEAP})",
     )  # fmt: skip
+    parser.add_argument(
+        "--curves-at", metavar="N,...", default="", help="judge of the kept looks only those at so many clips seen"
+    )
     parser.add_argument("--choose", choices=("validation", "last"), help="which checkpoint (default validation)")
     for column, option in BUDGETS.items():
         told = f"the last look within so many {column.replace('_', ' ')} instead, unless --choose validation"
@@ -76,8 +79,8 @@ def parse_asked(args: argparse.Namespace):
             raise UserError(f"--at-{BUDGETS[column]} {limit:g} is no budget; give more than 0.")
     return Asked(
         protocols=words(args.protocol), splits=words(args.splits), questions=words(args.questions), clips=args.clips,
-        seed=args.seed, curves=words(args.curves), way=args.choose, device=args.device,
-        budget=next((Budget(column, limit) for column, limit in given.items()), None),
+        seed=args.seed, curves=words(args.curves), at=numbers(args.curves_at, "--curves-at"), way=args.choose,
+        device=args.device, budget=next((Budget(column, limit) for column, limit in given.items()), None),
     )  # fmt: skip
 
 
@@ -85,6 +88,18 @@ def words(text: str) -> tuple[str, ...]:
     """What stands between commas, each once; nothing for `none`."""
     named = [word.strip() for word in text.split(",")]
     return tuple(dict.fromkeys(word for word in named if word and word != NONE))
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers that stand between commas, rising.
+
+    Raises:
+        UserError: one is no whole number.
+    """
+    try:
+        return tuple(sorted(int(word.replace("_", "")) for word in words(text)))
+    except ValueError:
+        raise UserError(f"{option} {text} is no list of clips seen; give whole numbers, such as 1024,4096.") from None
 
 
 def summary(report) -> str:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -33,7 +34,8 @@ class Asked:
         protocols: keys. splits: whose real clips and captions; the questions are about the first.
         questions: of `ode-vgan continuous`, on `clips` clips.
         seed: of windows and latents, the same for all runs.
-        curves: protocols that are also asked at every look, on the first split.
+        curves: protocols that are also asked at every look, on the first split. at: of the looks, only those at so
+            many clips seen; () is all.
         way, budget: as `choose` takes them.
         device: cpu, cuda, or auto for cuda where there is one.
     """
@@ -44,6 +46,7 @@ class Asked:
     clips: int = 128
     seed: int = 0
     curves: tuple[str, ...] = ()
+    at: tuple[int, ...] = ()
     way: str | None = None
     budget: Budget | None = None
     device: str = "cpu"
@@ -67,6 +70,10 @@ class Asked:
                 raise UserError(f"no {name} {unknown[0]!r}; there are {', '.join(known)}.")
         if not self.splits:
             raise UserError("no split named; use test, train or both.")
+        if self.at and not self.curves:
+            raise UserError("looks are named, but no protocol to judge them by; give --curves too.")
+        if any(clips < 1 for clips in self.at):
+            raise UserError(f"no look at {min(self.at)} clips; name clips seen, such as 1024 or 16384.")
         if self.clips < LEAST_CLIPS:
             raise UserError(f"{self.clips} clips; questions need {LEAST_CLIPS} or more.")
         return self
@@ -77,7 +84,7 @@ class Asked:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in told.items()
-            if value not in ("", None)
+            if value not in ("", None) and (name != "at" or value)
         }
 
 
@@ -101,6 +108,7 @@ def judge(runs: Sequence[Run], asked: Asked, *, jobs: int = 1, make: bool = True
     tasks: list[tuple[int, int | None, Task]] = []  # number of the run, clips of the look for a curve, task
     for i, choice in chosen.items():
         tasks += _tasks(i, runs[i], choice, asked)
+        skipped |= _missing(runs[i], asked)
     verdicts = [read_back(task) for *_, task in tasks] if not make else _verdicts([task for *_, task in tasks], jobs)
     found = [_as_judged(run, chosen.get(i), tasks) for i, run in enumerate(runs)]
     points: dict[int, dict[int, Verdict]] = {}
@@ -137,9 +145,21 @@ def _tasks(i: int, run: Run, choice: Choice, asked: Asked) -> list[tuple[int, in
     tasks = [(i, None, Task(run.folder, choice.checkpoint, digest, pairs, asked.questions, **common))]
     if asked.curves:
         pairs = tuple((key, asked.splits[0]) for key in asked.curves)
-        for clips, path in looks(run.folder).items():
+        for clips, path in _asked_looks(run, asked).items():
             tasks.append((i, clips, Task(run.folder, path, file_sha256(path), pairs, **common)))
     return tasks
+
+
+def _asked_looks(run: Run, asked: Asked) -> dict[int, Path]:
+    return {clips: path for clips, path in looks(run.folder).items() if not asked.at or clips in asked.at}
+
+
+def _missing(run: Run, asked: Asked) -> dict[str, str]:
+    """Which of the looks asked for a run has not."""
+    there = looks(run.folder)
+    missing = [f"{clips:,}" for clips in asked.at if clips not in there]
+    kept = f"kept are {len(there)} from {min(there):,} to {max(there):,}" if there else "none is kept"
+    return {f"{run.folder}: looks": f"no look at {', '.join(missing)} clips; {kept}"} if missing else {}
 
 
 def find_device(name: str) -> str:
