@@ -11,7 +11,7 @@ from ode_vgan.metrics.clipsets import ClipSet, RealSet, Source, SpoiledSet
 from ode_vgan.metrics.collect import Collected, collect
 from ode_vgan.metrics.controls import CONTROLS
 from ode_vgan.metrics.features import DEVIATION_FLOOR, Extractor, standardise
-from ode_vgan.metrics.measures import FRECHET, compare, measure
+from ode_vgan.metrics.measures import FRECHET, better, compare, measure
 from ode_vgan.metrics.protocol import METRICS, Protocol
 
 Make = Callable[[Protocol, RealSet, int], ClipSet]  # (protocol, captions and times to generate at, seed)
@@ -237,6 +237,8 @@ def _judge(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collecte
     results = []
     for subject, each in rows.items():
         for part, found in measure(protocol, reference, each, text[subject], debias=apart).items():
+            if part not in floor:
+                continue  # the real clips have one caption, and nothing to shuffle
             name = protocol.key if part == protocol.metric else f"{protocol.key}/{part}"
             numbers = (
                 float(found.value),
@@ -245,7 +247,7 @@ def _judge(protocol: Protocol, extractor: Extractor, sets: Mapping[str, Collecte
                 float(found.high),
                 float(floor[part].value),
             )
-            results.append(Result(name, subject, *numbers, None, None, metric.better, told))
+            results.append(Result(name, subject, *numbers, None, None, better(protocol, part), told))
     return results
 
 

@@ -24,6 +24,8 @@ KNOWN = {  # name -> where its class is; imported only when asked for
     "effnet_frames": "ode_vgan.metrics.efficientnet:EfficientNetFrames",
     "clip": "ode_vgan.metrics.clip_frames:ClipClips",
     "clip_frames": "ode_vgan.metrics.clip_frames:ClipFrames",
+    "matched": "ode_vgan.metrics.embedded_frames:MatchedFrames",
+    "clip_tiny": "ode_vgan.metrics.embedded_frames:ClipTinyFrames",
     "tv": "ode_vgan.metrics.torchvision_video:TorchvisionVideo",
     "c3d": "ode_vgan.metrics.c3d:C3d",
     "vjepa": "ode_vgan.metrics.vjepa:Vjepa",

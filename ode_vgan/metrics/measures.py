@@ -10,11 +10,13 @@ from ode_vgan.metrics.alignment import clipsim, temporal_consistency
 from ode_vgan.metrics.frechet import frechet_from_features
 from ode_vgan.metrics.intervals import Difference, Estimate, estimate, frechet_estimate, paired_difference
 from ode_vgan.metrics.motion import SCALARS
-from ode_vgan.metrics.protocol import Protocol
+from ode_vgan.metrics.protocol import METRICS, Protocol
 from ode_vgan.metrics.quality import inception_score, prdc
+from ode_vgan.metrics.shuffled import shuffled_gap
 
 PRDC = ("precision", "recall", "density", "coverage")
 FRECHET = ("fvd", "fd", "fid")
+SHUFFLED = "shuffled"
 NORMAL_90 = 1.645
 Distance = Callable[[Tensor, Tensor], Tensor | float]
 
@@ -27,7 +29,7 @@ def measure(
     Args:
         reference, rows: features of the real reference and of the judged set, (N, F) or (N, T, F); class
             probabilities (N, K) for the Inception Score.
-        text: (N, E) unit rows of the judged set's captions, for metrics that read them.
+        text: (N, E) unit rows of the judged set's captions, for metrics that read them; equal rows are one caption.
         debias: False where the clips are not independent draws.
 
     Returns:
@@ -36,7 +38,7 @@ def measure(
     if protocol.metric in FRECHET:
         return {protocol.metric: frechet_estimate(reference, rows, correction=protocol.correction, debias=debias)}
     if protocol.metric == "clipsim":
-        return {"clipsim": mean_estimate(clipsim(rows, text))}
+        return {"clipsim": mean_estimate(clipsim(rows, text))} | _shuffled(rows, text)
     if protocol.metric == "tempcons":
         return {"tempcons": mean_estimate(temporal_consistency(rows))}
     return {name: estimate(one, reference, rows, debias=False) for name, one in distances(protocol).items()}
@@ -75,6 +77,22 @@ def mean_estimate(values: Tensor) -> Estimate:
     mean = float(values.double().mean())
     reach = NORMAL_90 * float(values.double().std()) / len(values) ** 0.5
     return Estimate(mean, None, mean - reach, mean + reach, "plain")
+
+
+def better(protocol: Protocol, part: str) -> str:
+    """Whether lower or higher is better of a metric's part."""
+    return "lower" if part == SHUFFLED else METRICS[protocol.metric].better
+
+
+def _shuffled(rows: Tensor, text: Tensor) -> dict[str, Estimate]:
+    """CLIPSIM with captions of others, and how far that with the own ones is above it; none of a single caption."""
+    if len(text.unique(dim=0)) < 2:
+        return {}
+    gap = shuffled_gap(rows, text)
+    return {
+        name: Estimate(value, None, low, high, "plain")
+        for name, (value, low, high) in ((SHUFFLED, gap.shuffled), ("above_shuffled", gap.above))
+    }
 
 
 def _prdc(a: Tensor, b: Tensor, name: str) -> float:

@@ -42,7 +42,9 @@ METRICS = {
         "c3d", "Inception Score of C3D's class probabilities", "higher",
         like="TGAN-v2, with --repeats 10", differs="frames are resized by torch, not chainer",
     ),
-    "clipsim": Metric("clip_frames", "100 x cosine of caption and frames, mean over frames", "higher", True),
+    "clipsim": Metric(
+        "clip_frames", "100 x cosine of caption and frames, mean over frames; also of shuffled captions", "higher", True
+    ),
     "tempcons": Metric("clip_frames", "cosine of consecutive frames' CLIP embeddings", "higher"),
     "motion": Metric("motion", "distances of flow histograms and of motion scalars"),
     "jedi": Metric(
