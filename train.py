@@ -161,6 +161,7 @@ def conclude(
     from ode_vgan.callbacks import EveryClips, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
     from ode_vgan.runs import write_json
+    from ode_vgan.scaling.ledger import append, rows_of_run
 
     plot_curves(folder / "metrics.csv", folder / "curves.png")
     stopped = next(callback.received for callback in trainer.callbacks if isinstance(callback, StopOnSignal))
@@ -180,6 +181,8 @@ def conclude(
         "finished": True,
     }
     write_json(folder / "metrics.json", result)
+    if module.config["ledger"] is not None:
+        append(folder.parent / module.config["ledger"], rows_of_run(folder))
     print(f"Trained on {module.clips_seen:,} clips. {told(score)}Look at:")
     for name in module.looks:
         print(f"  {folder / name}")

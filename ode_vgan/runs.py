@@ -27,6 +27,7 @@ MAY_DIFFER = (
     "max_cpu_seconds",
     "max_macs",
     "tick_clips",
+    "ledger",
     "logger",
     "trainer",
     "data.workers",

@@ -14,6 +14,7 @@ import torch
 
 from ode_vgan.cli.main import main
 from ode_vgan.runs import held
+from ode_vgan.scaling.ledger import read
 from tests.tiny import REPOSITORY, tiny_overrides
 
 
@@ -66,6 +67,9 @@ def test_a_run_ends_with_its_score_and_the_floor(tmp_path):
     score = json.loads((tmp_path / "run" / "metrics.json").read_text())["score"]
     assert score["score/fd20_hog3d"] > 0 and score["score/fd20_hog3d_real"] > 0
     assert "fd20_hog3d" in done.stdout and "real clips against real clips" in done.stdout
+    rows = [row for row in read(tmp_path / "ledger").to_pylist() if row["finished"] and "hog3d" in row["metric"]]
+    assert rows and all(row["samples_seen"] == 8 and row["macs"] > 0 for row in rows)
+    assert score["score/fd20_hog3d"] == pytest.approx(rows[0]["value"])
 
 
 def test_a_killed_run_continues_when_the_command_is_typed_again_and_ends_the_same(whole, tmp_path):
