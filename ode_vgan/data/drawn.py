@@ -1,8 +1,9 @@
 """Captioned clips drawn on the fly, many at a time: clip i of a set is a function of (seed, i) and nothing else.
 
-One object with a size, a colour, a shape, a motion and a ground. Two ways to draw a training set, as the scaling study
-has two: *curated* has every word equally often and captions that say everything; *web* has words by Zipf's law and
-alt-text: attributes left unsaid, captions of other clips, filler. Both are judged on one curated test set.
+One object of a colour and a shape with a motion, 1,000 concepts in all, at any place and size on one of four grounds.
+Two ways to draw a training set: *curated* has every word equally often and captions that say everything; *web* has
+words by Zipf's law and alt-text: attributes left unsaid, captions of other clips, filler. Both are judged on one
+curated test set.
 Lengths are in picture heights, y points up, time is in seconds; a clip is one second long.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from ode_vgan.data.glyphs import GLYPHS
 from ode_vgan.errors import UserError
 
-COLOURS = {  # the commonest on the web first
+COLOURS = {  # the commonest on the web first, as in shapes and motions
     "red": (215, 40, 40),
     "blue": (35, 75, 215),
     "white": (252, 252, 252),
@@ -25,35 +26,28 @@ COLOURS = {  # the commonest on the web first
     "orange": (245, 135, 20),
     "pink": (250, 130, 185),
     "purple": (135, 35, 165),
-    "grey": (120, 120, 120),
-    "brown": (110, 65, 25),
     "cyan": (30, 215, 225),
 }
-GROUNDS = {"sand": (226, 208, 168), "grass": (160, 196, 140), "water": (136, 172, 200), "dusk": (86, 76, 112)}
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "size": ("small", "large"),
-    "colour": tuple(COLOURS),
-    "shape": tuple(GLYPHS),
-    "motion": (
-        "resting",
-        "moving right",
-        "moving left",
-        "growing",
-        "moving up",
-        "moving down",
-        "shrinking",
-        "fading away",
-        "appearing",
-        "blinking",
-    ),
-    "ground": tuple(GROUNDS),
-}
+MOTIONS = (
+    "resting",
+    "moving right",
+    "moving left",
+    "growing",
+    "moving up",
+    "moving down",
+    "shrinking",
+    "fading away",
+    "appearing",
+    "blinking",
+)
+ATTRIBUTES: dict[str, tuple[str, ...]] = {"colour": tuple(COLOURS), "shape": tuple(GLYPHS), "motion": MOTIONS}
+GROUNDS = ((226, 208, 168), (160, 196, 140), (136, 172, 200), (86, 76, 112))
 SPLITS = ("train", "val", "test")
-RADIUS = {"small": (0.13, 0.17), "large": (0.22, 0.28)}
-TRAVEL = 0.4  # of a moving object in the second
+RADIUS = (0.2, 0.3)
+TRAVEL = 0.5  # of a moving object in the second
 BLINK_SECONDS = 2 / 3
 FAINT = 0.12  # opacity of what has faded
-NUISANCES = 7  # uniform numbers that a picture takes besides its attributes
+NUISANCES = 8  # uniform numbers that a picture takes besides its attributes
 CAPTION_STREAM = 16  # the first column of `uniforms` that a caption may take
 NOISE_TAPE = 1 << 20
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -105,12 +99,11 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 def draw_labels(world: World, index: np.ndarray) -> np.ndarray:
-    """(B, 5) int64: which word of each of `ATTRIBUTES`, in their order."""
+    """(B, 3) int64: which word of each of `ATTRIBUTES`, in their order."""
     drawn = uniforms(world, index, len(ATTRIBUTES))
     columns = []
-    for column, (name, words) in zip(drawn.T, ATTRIBUTES.items(), strict=True):
-        zipf = 0.0 if name in ("size", "ground") else world.zipf
-        share = np.arange(1, len(words) + 1) ** -float(zipf)
+    for column, words in zip(drawn.T, ATTRIBUTES.values(), strict=True):
+        share = np.arange(1, len(words) + 1) ** -float(world.zipf)
         edges = np.cumsum(share / share.sum())[:-1]
         columns.append(np.searchsorted(edges, column, side="right"))
     return np.stack(columns, axis=1)
@@ -127,10 +120,11 @@ def draw_clips(world: World, index: np.ndarray, times: np.ndarray, size: int) ->
     labels = draw_labels(world, index)
     draws = uniforms(world, index, len(ATTRIBUTES) + NUISANCES)[:, len(ATTRIBUTES) :].astype(np.float32)
     x, y, radius, opacity = _course(labels, draws, np.asarray(times, dtype=np.float32))
-    cover = _cover(labels[:, 2], (x, y, radius, (draws[:, 3] - 0.5) * 0.5), size) * opacity[..., None, None]
+    cover = _cover(labels[:, 1], (x, y, radius, (draws[:, 3] - 0.5) * 0.3), size) * opacity[..., None, None]
     light = 0.85 + 0.3 * draws[:, 4:5]
-    colour = np.array(list(COLOURS.values()), dtype=np.float32)[labels[:, 1]] * light
-    ground = np.array(list(GROUNDS.values()), dtype=np.float32)[labels[:, 4]] * (0.9 + 0.2 * draws[:, 5:6])
+    colour = np.array(list(COLOURS.values()), dtype=np.float32)[labels[:, 0]] * light
+    grounds = np.array(GROUNDS, dtype=np.float32)
+    ground = grounds[(draws[:, 7] * len(grounds)).astype(np.int64)] * (0.9 + 0.2 * draws[:, 5:6])
     frames = (colour - ground)[:, None, None, None] * cover[..., None]
     frames += ground[:, None, None, None]
     frames += world.noise * _noise(draws[:, 6], cover.shape)[..., None]
@@ -139,8 +133,7 @@ def draw_clips(world: World, index: np.ndarray, times: np.ndarray, size: int) ->
 
 def _course(labels: np.ndarray, draws: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, ...]:
     """Centre x and y, radius and opacity of each object at each time, all (B, T)."""
-    low, high = np.array([RADIUS[word] for word in ATTRIBUTES["size"]], dtype=np.float32)[labels[:, 0]].T
-    motion = np.array(ATTRIBUTES["motion"])[labels[:, 3]]
+    motion = np.array(MOTIONS)[labels[:, 2]]
 
     def when(**amounts: float) -> np.ndarray:
         named = {key.replace("_", " "): value for key, value in amounts.items()}
@@ -150,7 +143,8 @@ def _course(labels: np.ndarray, draws: np.ndarray, times: np.ndarray) -> tuple[n
     start = 0.5 + (draws[:, 0:2] - 0.5) * 0.3
     x = start[:, :1] + TRAVEL * when(moving_right=1.0, moving_left=-1.0) * gone
     y = start[:, 1:] + TRAVEL * when(moving_up=1.0, moving_down=-1.0) * gone
-    middle = (low + (high - low) * draws[:, 2])[:, None]
+    low, high = RADIUS
+    middle = low + (high - low) * draws[:, 2:3]
     radius = middle * np.exp(when(growing=0.9, shrinking=-0.9) * gone)
     shown = 1 - (1 - FAINT) * (when(fading_away=1.0) * (gone + 0.5) + when(appearing=1.0) * (0.5 - gone))
     dark = (1 - np.cos(2 * np.pi * times / BLINK_SECONDS, dtype=np.float32)) / 2
@@ -189,17 +183,14 @@ def _tape() -> np.ndarray:
     return np.random.default_rng(0).standard_normal(NOISE_TAPE, dtype=np.float32)
 
 
-def caption_of(labels: Sequence[int], said: Sequence[bool] | None = None) -> str:
-    """Words such as "a large red circle moving left on sand", with the attributes that are said; "" where none is.
+def caption_of(labels: Sequence[int], said: Sequence[bool] = (True, True, True)) -> str:
+    """Words such as "a red circle moving left", with the attributes that are said; "" where none is.
 
     Args:
-        labels: 5 numbers, as `draw_labels` gives them.
-        said: which of the five; None is all.
+        labels: 3 numbers, as `draw_labels` gives them.
+        said: which of the three.
     """
-    size, colour, shape, motion, ground = (
-        words[label] if said is None or said[i] else ""
-        for i, (words, label) in enumerate(zip(ATTRIBUTES.values(), labels, strict=True))
-    )
-    words = [size, colour, shape or ("thing" if size or colour else ""), motion, f"on {ground}" if ground else ""]
-    text = " ".join(word for word in words if word)
-    return f"a {text}" if size or colour or shape else text
+    told = zip(ATTRIBUTES.values(), labels, said, strict=True)
+    colour, shape, motion = (words[label] if tell else "" for words, label, tell in told)
+    thing = shape or ("thing" if colour or motion else "")
+    return " ".join(word for word in ("a" if thing else "", colour, thing, motion) if word)

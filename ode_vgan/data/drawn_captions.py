@@ -40,7 +40,7 @@ class Web:
 
     Args:
         zipf: exponent of the frequencies of colours, shapes and motions.
-        said: chance that a caption tells the size, the colour, the shape, the motion and the ground.
+        said: chance that a caption tells the colour, the shape and the motion.
         astray: share of captions that are another clip's.
         filler: share that has words around it that say nothing.
     """

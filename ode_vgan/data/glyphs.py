@@ -1,4 +1,4 @@
-"""Twelve shapes as functions of the plane, for pictures drawn many at a time.
+"""Ten shapes as functions of the plane, for pictures drawn many at a time.
 
 Each takes coordinates u (to the right) and v (up), in radii of the shape around its centre, arrays of one shape, and
 gives the distance to the edge in radii, negative inside: exact near straight edges and circles, elsewhere close enough
@@ -60,23 +60,10 @@ def moon(u: Array, v: Array) -> Array:
     return np.maximum(np.hypot(u, v) - 1, 0.8 - np.hypot(u - 0.5, v))
 
 
-def diamond(u: Array, v: Array) -> Array:
-    """A rhombus that stands on its tip, taller than wide."""
-    return (1.6 * abs(u) + abs(v) - 1.15) / 1.887
-
-
 def arrow(u: Array, v: Array) -> Array:
     """An arrow that points up."""
     head = np.maximum(-v, 0.74 * abs(u) + 0.67 * v - 0.67)
     return np.minimum(head, np.maximum(abs(u) - 0.25, abs(v + 0.5) - 0.55))
 
 
-def hourglass(u: Array, v: Array) -> Array:
-    """Two triangles that meet in the middle."""
-    return np.maximum(abs(v) - 0.95, (abs(u) - 0.85 * abs(v) - 0.1) / 1.31)
-
-
-GLYPHS = {
-    shape.__name__: shape
-    for shape in (circle, square, triangle, star, heart, cross, ring, moon, arrow, diamond, bar, hourglass)
-}
+GLYPHS = {shape.__name__: shape for shape in (circle, square, triangle, star, heart, cross, ring, moon, arrow, bar)}
