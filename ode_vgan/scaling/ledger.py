@@ -45,6 +45,7 @@ COLUMNS = {
     "date": TEXT,  # UTC, when the run's files were last written
 }
 KEY = ("run", "config")
+FOLDER = "ledger"  # where train.py keeps one, beside the run folders of a study
 
 
 def schema() -> "pa.Schema":
@@ -78,7 +79,7 @@ def read(folder: str | Path) -> "pa.Table":
     """All rows of a ledger, runs in the order of their names; columns as COLUMNS has them.
 
     Args:
-        folder: of a ledger, or one of its files.
+        folder: of a ledger, of a study that has one in `ledger`, or one file.
 
     Raises:
         UserError: no such folder, no file in it, or a file that is no part of a ledger.
@@ -88,17 +89,21 @@ def read(folder: str | Path) -> "pa.Table":
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"{folder} does not exist; `ode-vgan scale collect RUNS --ledger {folder}` makes a ledger.")
+    folder = inner if (inner := folder / FOLDER).is_dir() else folder
     files = [folder] if folder.is_file() else sorted(folder.glob("[!.]*.parquet"))
     if not files:
         raise UserError(f"{folder} holds no parquet file; `ode-vgan scale collect RUNS --ledger {folder}` adds runs.")
     return pa.concat_tables([_read(path) for path in files]).combine_chunks()
 
 
-def rows_of_run(folder: str | Path) -> list[dict[str, object]]:
+def rows_of_run(folder: str | Path, sweep: str | Path | None = None) -> list[dict[str, object]]:
     """Every number of a finished run, with what it had spent by then: rows for `append`.
 
     Read are config.yaml, metrics.json, started.json, metrics.csv (scores at looks), evaluations/*.json, judged/*.json
     (what `ode-vgan compare` found, at the chosen checkpoint and with --curves at looks).
+
+    Args:
+        sweep: the folder that the family is named from, as "gordon2020/tgan"; None is the run's own parent.
 
     Raises:
         UserError: no run there, or one that is not finished.
@@ -110,7 +115,7 @@ def rows_of_run(folder: str | Path) -> list[dict[str, object]]:
     folder = Path(folder)
     if not folder.is_dir() or next(find_runs(folder), None) != folder:
         raise UserError(f"{folder} is no run folder: it has no config.yaml. Name one that train.py wrote.")
-    run, config = read_run(folder, folder), read_config(folder)
+    run, config = read_run(folder, folder if sweep is None else Path(sweep)), read_config(folder)
     if run.state != "finished":
         raise UserError(f"{folder} is {run.state}: {run.note}. Train it to its end, or leave it out.")
     facts = about(run, config)
