@@ -1,9 +1,9 @@
 """Captioned clips drawn on the fly, many at a time: clip i of a set is a function of (seed, i) and nothing else.
 
-One object of a colour and a shape with a motion, 1,000 concepts in all, at any place and size on one of four grounds.
-Two ways to draw a training set: *curated* has every word equally often and captions that say everything; *web* has
-words by Zipf's law and alt-text: attributes left unsaid, captions of other clips, filler. Both are judged on one
-curated test set.
+One object of a colour and a shape, with a motion, on a ground: 8,000 concepts in all, at any place and size. Two ways
+to draw a training set: *curated* has every word equally often and captions that say everything; *web* has words by
+Zipf's law and alt-text: attributes left unsaid, captions of other clips, filler. Both are judged on one curated test
+set.
 Lengths are in picture heights, y points up, time is in seconds; a clip is one second long.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from ode_vgan.data.glyphs import GLYPHS
 from ode_vgan.errors import UserError
 
-COLOURS = {  # the commonest on the web first, as in shapes and motions
+COLOURS = {  # the commonest on the web first, as in the other lists
     "red": (215, 40, 40),
     "blue": (35, 75, 215),
     "white": (252, 252, 252),
@@ -40,14 +40,28 @@ MOTIONS = (
     "appearing",
     "blinking",
 )
-ATTRIBUTES: dict[str, tuple[str, ...]] = {"colour": tuple(COLOURS), "shape": tuple(GLYPHS), "motion": MOTIONS}
-GROUNDS = ((226, 208, 168), (160, 196, 140), (136, 172, 200), (86, 76, 112))
+GROUNDS = {
+    "sand": (226, 208, 168),
+    "grass": (160, 196, 140),
+    "water": (136, 172, 200),
+    "clay": (190, 120, 90),
+    "dusk": (86, 76, 112),
+    "moss": (95, 105, 60),
+    "lilac": (205, 180, 225),
+    "steel": (150, 150, 155),
+}
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "shape": tuple(GLYPHS),
+    "motion": MOTIONS,
+    "ground": tuple(GROUNDS),
+}
 SPLITS = ("train", "val", "test")
 RADIUS = (0.2, 0.3)
 TRAVEL = 0.5  # of a moving object in the second
 BLINK_SECONDS = 2 / 3
 FAINT = 0.12  # opacity of what has faded
-NUISANCES = 8  # uniform numbers that a picture takes besides its attributes
+NUISANCES = 7  # uniform numbers that a picture takes besides its attributes
 CAPTION_STREAM = 16  # the first column of `uniforms` that a caption may take
 NOISE_TAPE = 1 << 20
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -99,7 +113,7 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 def draw_labels(world: World, index: np.ndarray) -> np.ndarray:
-    """(B, 3) int64: which word of each of `ATTRIBUTES`, in their order."""
+    """(B, 4) int64: which word of each of `ATTRIBUTES`, in their order."""
     drawn = uniforms(world, index, len(ATTRIBUTES))
     columns = []
     for column, words in zip(drawn.T, ATTRIBUTES.values(), strict=True):
@@ -120,11 +134,10 @@ def draw_clips(world: World, index: np.ndarray, times: np.ndarray, size: int) ->
     labels = draw_labels(world, index)
     draws = uniforms(world, index, len(ATTRIBUTES) + NUISANCES)[:, len(ATTRIBUTES) :].astype(np.float32)
     x, y, radius, opacity = _course(labels, draws, np.asarray(times, dtype=np.float32))
-    cover = _cover(labels[:, 1], (x, y, radius, (draws[:, 3] - 0.5) * 0.3), size) * opacity[..., None, None]
-    light = 0.85 + 0.3 * draws[:, 4:5]
+    cover = _cover(labels[:, 1], (x, y, radius, (draws[:, 3] - 0.5) * 0.2), size) * opacity[..., None, None]
+    light = 0.9 + 0.2 * draws[:, 4:5]
     colour = np.array(list(COLOURS.values()), dtype=np.float32)[labels[:, 0]] * light
-    grounds = np.array(GROUNDS, dtype=np.float32)
-    ground = grounds[(draws[:, 7] * len(grounds)).astype(np.int64)] * (0.9 + 0.2 * draws[:, 5:6])
+    ground = np.array(list(GROUNDS.values()), dtype=np.float32)[labels[:, 3]] * (0.95 + 0.1 * draws[:, 5:6])
     frames = (colour - ground)[:, None, None, None] * cover[..., None]
     frames += ground[:, None, None, None]
     frames += world.noise * _noise(draws[:, 6], cover.shape)[..., None]
@@ -140,7 +153,7 @@ def _course(labels: np.ndarray, draws: np.ndarray, times: np.ndarray) -> tuple[n
         return np.array([named.get(one, 0.0) for one in motion], dtype=np.float32)[:, None]
 
     gone = times[None] - 0.5  # seconds since the middle of the clip
-    start = 0.5 + (draws[:, 0:2] - 0.5) * 0.3
+    start = 0.5 + (draws[:, 0:2] - 0.5) * 0.2
     x = start[:, :1] + TRAVEL * when(moving_right=1.0, moving_left=-1.0) * gone
     y = start[:, 1:] + TRAVEL * when(moving_up=1.0, moving_down=-1.0) * gone
     low, high = RADIUS
@@ -183,14 +196,15 @@ def _tape() -> np.ndarray:
     return np.random.default_rng(0).standard_normal(NOISE_TAPE, dtype=np.float32)
 
 
-def caption_of(labels: Sequence[int], said: Sequence[bool] = (True, True, True)) -> str:
-    """Words such as "a red circle moving left", with the attributes that are said; "" where none is.
+def caption_of(labels: Sequence[int], said: Sequence[bool] = (True, True, True, True)) -> str:
+    """Words such as "a red circle moving left on sand", with the attributes that are said; "" where none is.
 
     Args:
-        labels: 3 numbers, as `draw_labels` gives them.
-        said: which of the three.
+        labels: 4 numbers, as `draw_labels` gives them.
+        said: which of the four.
     """
     told = zip(ATTRIBUTES.values(), labels, said, strict=True)
-    colour, shape, motion = (words[label] if tell else "" for words, label, tell in told)
-    thing = shape or ("thing" if colour or motion else "")
-    return " ".join(word for word in ("a" if thing else "", colour, thing, motion) if word)
+    colour, shape, motion, ground = (words[label] if tell else "" for words, label, tell in told)
+    thing = shape or ("thing" if colour or motion or ground else "")
+    words = ("a" if thing else "", colour, thing, motion, f"on {ground}" if ground else "")
+    return " ".join(word for word in words if word)

@@ -39,8 +39,8 @@ class Web:
     """Words by Zipf's law, and captions as alt-text has them.
 
     Args:
-        zipf: exponent of the frequencies of colours, shapes and motions.
-        said: chance that a caption tells the colour, the shape and the motion.
+        zipf: exponent of the frequencies of all words.
+        said: chance that a caption tells the colour, the shape, the motion and the ground.
         astray: share of captions that are another clip's.
         filler: share that has words around it that say nothing.
     """

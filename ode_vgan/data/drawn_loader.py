@@ -41,7 +41,7 @@ class DrawnClips(Dataset):
 
     @property
     def labels(self) -> Tensor:
-        """(N, 3) int64: which word of each of `drawn.ATTRIBUTES` every clip shows."""
+        """(N, 4) int64: which word of each of `drawn.ATTRIBUTES` every clip shows."""
         return torch.from_numpy(draw_labels(self.world, np.arange(self.clips)))
 
     def batch(self, index: Sequence[int]) -> dict:

@@ -82,7 +82,7 @@ def sentences(column: int) -> tuple[str, ...]:
     words = [len(words) for words in ATTRIBUTES.values()]
     texts = []
     for i in range(SENTENCES):
-        row = [i % words[0], (i + i // 10) % words[1], (i + 3 * (i // 10)) % words[2]]
+        row = [(i + turn * (i // count)) % count for turn, count in enumerate(words)]
         word = list(ATTRIBUTES.values())[column][row[column]]
         texts.append(f" {caption_of(row)} ".replace(f" {word} ", " {} ", 1).strip())
     return tuple(texts)
