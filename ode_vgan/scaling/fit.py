@@ -1,0 +1,222 @@
+"""Fit a law of error against compute, with intervals over runs and seeds, and what it misses on held-out compute."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ode_vgan.errors import UserError
+from ode_vgan.scaling import bootstrap as resampling
+from ode_vgan.scaling.difference import Difference, compare
+from ode_vgan.scaling.laws import LAWS, Law, Points
+from ode_vgan.scaling.leastsquares import curve
+from ode_vgan.scaling.selection import Selected, levels, select
+
+__all__ = ["Difference", "Fit", "HeldOut", "compare", "fit"]
+
+LEAST_LEVELS = 5
+LEAST_DECADES = 1.0
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a law says of a level of compute that it was not shown.
+
+    Attributes:
+        compute: of the level. error: the best there, or the geometric mean for a law of all points.
+        predicted, low, high: the law, and its interval.
+    """
+
+    compute: float
+    error: float
+    predicted: float
+    low: float
+    high: float
+
+    @property
+    def off(self) -> float:
+        """Predicted over true, minus 1."""
+        return self.predicted / self.error - 1
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law, and how sure it is.
+
+    Attributes:
+        law: power, saturating or broken. recipe: what it rests on, in words. select: binned, pareto or all.
+        parameters: as published. intervals: (low, high) of each at `level`.
+        levels, decades: different computes among the points, and how far apart the outer two are.
+        few: fewer than five levels or less than a decade, and asked for all the same.
+        rests_on: (x (M,), y (M,)) compute and error that the law was fitted to.
+        held: (N,) which of the given points were held out. held_out: what the law says of them.
+        centre, theta, draws: log10 compute that parameters count from, (P,) them, (B, P) draws of what they may be.
+        notes: what a reader should know.
+    """
+
+    law: str
+    recipe: str
+    select: str
+    parameters: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    levels: int
+    decades: float
+    few: bool
+    level: float
+    rests_on: tuple[np.ndarray, np.ndarray]
+    held: np.ndarray
+    centre: float
+    theta: np.ndarray
+    draws: np.ndarray
+    held_out: tuple[HeldOut, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def predict(self, compute: np.ndarray) -> np.ndarray:
+        """(N,) error at (N,) compute."""
+        return 10 ** self._curve(compute, self.theta[None])[0]
+
+    def predict_interval(self, compute: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) low and (N,) high of the law at (N,) compute, at the fit's level."""
+        low, high = np.nanquantile(self.log10_drawn(compute), self._tails(), axis=0)
+        return 10**low, 10**high
+
+    def log10_drawn(self, compute: np.ndarray) -> np.ndarray:
+        """(B, N) log10 error at (N,) compute, a row a draw."""
+        return self._curve(compute, self.draws)
+
+    def _curve(self, compute: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        return LAWS[self.law].curve(np.log10(np.asarray(compute, dtype=np.float64)) - self.centre, theta)
+
+    def _tails(self) -> tuple[float, float]:
+        return (1 - self.level) / 2, (1 + self.level) / 2
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        arrays = {"theta": self.theta.tolist(), "draws": np.round(self.draws, 9).tolist(), "held": self.held.tolist()}
+        names = ("law", "recipe", "select", "parameters", "levels", "decades", "few", "level", "centre")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "intervals": {name: list(both) for name, both in self.intervals.items()},
+            "rests_on": [side.tolist() for side in self.rests_on],
+            "held_out": [vars(one) for one in self.held_out],
+            "notes": list(self.notes),
+            **arrays,
+        }
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Fit":
+        """A fit that `to_json` told.
+
+        Raises:
+            KeyError, TypeError: another content.
+        """
+        arrays = {name: np.array(content[name], dtype=np.float64) for name in ("theta", "draws")}
+        more = {
+            "intervals": {name: (low, high) for name, (low, high) in content["intervals"].items()},
+            "rests_on": tuple(np.array(side, dtype=np.float64) for side in content["rests_on"]),
+            "held_out": tuple(HeldOut(**one) for one in content["held_out"]),
+            "notes": tuple(content["notes"]),
+            "held": np.array(content["held"], dtype=bool),
+        }
+        return cls(**{**content, **arrays, **more})
+
+
+def fit(
+    points: Points, law: str = "power", select: str = "binned", bins: int = 5, *, bootstrap: int = 1000,
+    level: float = 0.9, seed: int = 0, hold_out: int = 0, allow_few: bool = False,
+) -> Fit:  # fmt: skip
+    """Fit a law to the points.
+
+    Args:
+        law: power, saturating or broken.
+        select: binned (the OpenCLIP study's), pareto or all. bins: of binned.
+        bootstrap: draws of the scatter of runs and seeds. level: of intervals. seed: of the draws.
+        hold_out: how many of the largest levels of compute the fit does not see and predicts.
+        allow_few: fit fewer than five levels or less than a decade, and say so.
+
+    Raises:
+        UserError: too few levels, decades or points for the law, or an unknown law or selection.
+    """
+    if law not in LAWS:
+        raise UserError(f"no law {law!r}; choose {', '.join(LAWS)}.")
+    form = LAWS[law]
+    held = _held(points, hold_out)
+    seen = points.take(~held)
+    few, count, decades = _check_range(seen, allow_few, hold_out)
+    x, y = np.log10(seen.compute), np.log10(seen.error)[None]
+    centre = float(x.mean())
+    chosen = _select(form, x, y, select, bins)
+    theta = curve(form, chosen, centre)
+    draws = _draws(form, seen, theta, (select, bins), bootstrap, np.random.default_rng(seed))
+    used = chosen.weight[0] > 0
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    named = form.named(draws, centre)
+    found = Fit(
+        law, _told(select, bins), select, {name: float(one[0]) for name, one in form.named(theta, centre).items()},
+        {name: tuple(map(float, np.nanquantile(values, tails))) for name, values in named.items()},
+        count, decades, few, level, (10 ** chosen.x[used], 10 ** chosen.y[0, used]), held, centre, theta[0], draws,
+    )  # fmt: skip
+    return found if not hold_out else _tried(found, points.take(held))
+
+
+def _told(select: str, bins: int) -> str:
+    return {"binned": f"best of each of {bins} bins", "pareto": "Pareto front", "all": "all points"}[select]
+
+
+def _held(points: Points, hold_out: int) -> np.ndarray:
+    """(N,) whether a point is at one of the largest levels."""
+    index = levels(points.compute)
+    return index > index.max() - hold_out
+
+
+def _check_range(points: Points, allow_few: bool, hold_out: int) -> tuple[bool, int, float]:
+    """Whether the computes are few, how many levels, how many decades."""
+    count = int(levels(points.compute).max()) + 1 if len(points) else 0
+    if count < 2:
+        left = f" are left without the {hold_out} held out" if hold_out else ""
+        raise UserError(f"{count} level of compute{left}: no law is told from one. Train at 5 or more, over a decade.")
+    decades = float(np.log10(points.compute.max() / points.compute.min()))
+    few = count < LEAST_LEVELS or decades < LEAST_DECADES
+    if few and not allow_few:
+        without = f" without the {hold_out} held out" if hold_out else ""
+        raise UserError(
+            f"{count} levels of compute over {decades:.2g} decades{without}; an exponent takes {LEAST_LEVELS} over "
+            f"{LEAST_DECADES:g}. Train at more, or see what they say all the same with --allow-few."
+        )
+    return few, count, decades
+
+
+def _select(form: Law, x: np.ndarray, y: np.ndarray, how: str, bins: int) -> Selected:
+    chosen = select(x, y, how, bins)
+    count = int(chosen.weight[0].sum())
+    if count < form.size + (form.size > 2):
+        raise UserError(
+            f"the {form.name} law has {form.size} parameters and {_told(how, bins)} leaves {count} points. Take more "
+            "bins, all points, or another law."
+        )
+    return chosen
+
+
+def _draws(
+    form: Law, points: Points, theta: np.ndarray, how: tuple[str, int], count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(count, P) of what the parameters may be."""
+    x, y = np.log10(points.compute), np.log10(points.error)[None]
+    centre = x.mean()
+    u = x - centre
+    through = curve(form, select(x, y, "all"), centre)
+    noise = resampling.scatter(u, (y - form.curve(u, through))[0], points.run)
+    again = form.curve(u, theta) + resampling.drawn(u, points.run, noise, count, generator)
+    return theta + curve(form, select(x, again, *how), centre, theta[0]) - theta
+
+
+def _tried(found: Fit, points: Points) -> Fit:
+    """The fit with what it says of points that it was not shown."""
+    index = levels(points.compute)
+    tried = []
+    for one in range(index.max() + 1):
+        there = points.take(index == one)
+        error = there.error.min() if found.select != "all" else float(np.exp(np.log(there.error).mean()))
+        at = np.array([np.exp(np.log(there.compute).mean())])
+        low, high = found.predict_interval(at)
+        tried.append(HeldOut(float(at[0]), float(error), float(found.predict(at)[0]), float(low[0]), float(high[0])))
+    return replace(found, held_out=tuple(tried))
