@@ -4,7 +4,7 @@ from PIL import Image
 
 from ode_vgan.data.clips import decode_clip
 from ode_vgan.errors import UserError
-from ode_vgan.report.video import _ellipsis, _font, _wrapped, grid_png, write_clips_mp4, write_mp4
+from ode_vgan.report.video import _wrapped, grid_png, sans, shortened, write_clips_mp4, write_mp4
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
@@ -64,13 +64,13 @@ def test_nothing_but_the_whole_file_is_left(tmp_path, monkeypatch):
 
 
 def test_captions_wrap_and_end_in_dots_only_when_they_must():
-    font = _font(13)
+    font = sans(13)
     text = "a family of four with a dog watches the sun go down over the sea " * 3
     lines = _wrapped(text, font, 160, 3)
     assert len(lines) == 3 and lines[-1].endswith("...") and not lines[0].endswith("...")
     assert all(font.getlength(line) <= 160 for line in lines)
     assert _wrapped("short", font, 160, 3) == ["short"]
-    assert _ellipsis("incomprehensibilities" * 3, font, 100).endswith("...")
+    assert shortened("incomprehensibilities" * 3, font, 100).endswith("...")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from ode_vgan.errors import UserError
 VERBS = {
     "data": "build, describe and check sets of clips",
     "laion": "from LAION's metadata to clips: select, fetch, score, index, explore",
+    "clip": "judge, export and search with embedders of texts and clips",
     "weights": "list and fetch the weights that metrics need",
     "sample": "make clips from words with a trained run",
     "evaluate": "score runs or folders of videos against real clips",
     "continuous": "measure a run at times it was not trained on",
     "compare": "judge the runs of a sweep and report how its families differ",
+    "scale": "how errors fall with compute: collect runs, fit laws, predict, plot, compare",
     "bench": "measure training steps and sampling of the temporal models",
 }
 

@@ -51,7 +51,7 @@ def grid_png(
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     if title:
-        draw.text((MARGIN, MARGIN - 3), _ellipsis(title, _font(16), size[0] - 2 * MARGIN), INK, _font(16))
+        draw.text((MARGIN, MARGIN - 3), shortened(title, sans(16), size[0] - 2 * MARGIN), INK, sans(16))
     for row in range(count):
         y = top + row * row_h
         _draw_lines(draw, (MARGIN, y), captions[row], (CAPTION_PX, tile_h), centre=False)
@@ -60,8 +60,8 @@ def grid_png(
             page.paste(_tile(clips[row, column], upscale), (x, y))
             if times is not None and (row == 0 or not common):
                 label_y = y - 8 if common else y + tile_h + 8
-                draw.text((x + tile_w / 2, label_y), _seconds(times[row, column]), PALE, _font(11), anchor="mm")
-    draw.text((MARGIN, size[1] - MARGIN), note, PALE, _font(11), anchor="lm")
+                draw.text((x + tile_w / 2, label_y), _seconds(times[row, column]), PALE, sans(11), anchor="mm")
+    draw.text((MARGIN, size[1] - MARGIN), note, PALE, sans(11), anchor="lm")
     buffer = BytesIO()
     page.save(buffer, "PNG", optimize=True)
     write_atomic(path, buffer.getvalue())
@@ -154,7 +154,8 @@ def _tile(frame: np.ndarray, upscale: int) -> Image.Image:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def sans(size: int) -> ImageFont.FreeTypeFont:
+    """The font of every picture, at a size in px."""
     return ImageFont.load_default(size=size)
 
 
@@ -164,7 +165,7 @@ def _seconds(value: float) -> str:
 
 def _draw_lines(draw: ImageDraw.ImageDraw, corner: tuple, text: str, box: tuple[int, int], *, centre: bool) -> None:
     """Write wrapped text into a box; beside a frame it is centred in height, below one in width."""
-    font, step = _font(13), 16
+    font, step = sans(13), 16
     lines = _wrapped(text, font, box[0], max(1, box[1] // step))
     y = corner[1] if centre else corner[1] + (box[1] - len(lines) * step) / 2
     for i, line in enumerate(lines):
@@ -177,16 +178,17 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: i
     words = text.split()
     while words:
         if len(lines) == max_lines - 1:
-            return [*lines, _ellipsis(" ".join(words), font, width)]
+            return [*lines, shortened(" ".join(words), font, width)]
         taken = 1
         while taken < len(words) and font.getlength(" ".join(words[: taken + 1])) <= width:
             taken += 1
-        lines.append(_ellipsis(" ".join(words[:taken]), font, width))
+        lines.append(shortened(" ".join(words[:taken]), font, width))
         words = words[taken:]
     return lines
 
 
-def _ellipsis(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, cut to end in "..." where it is wider than so many px."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

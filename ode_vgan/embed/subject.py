@@ -1,0 +1,129 @@
+"""Who is judged: an embedder of texts and clips, whatever it is made of, read frame by frame and then pooled."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ode_vgan.embed.embedder import Embedder
+from ode_vgan.embed.matched import KIND as MATCHED
+from ode_vgan.embed.matched import open_embedder
+from ode_vgan.errors import UserError
+
+if TYPE_CHECKING:
+    from ode_vgan.embed.clip_model import ClipModel
+
+SHIPPED = "clip_tiny"
+BATCH = 16  # clips at a time
+SEED = re.compile(r"[-_]?seed=?(\d+)")
+
+
+class TrunkMemory:
+    """What locked image towers said of frames, so that runs which share a tower have the clips read once."""
+
+    def __init__(self):
+        self.kept: dict[tuple[str, str], Tensor] = {}
+
+    def features(self, model: "ClipModel", frames: Tensor) -> Tensor:
+        """`model.image_features` of uint8 frames (B, T, H, W, C), computed or remembered."""
+        said = hashlib.sha256(repr(tuple(frames.shape)).encode() + frames.contiguous().numpy().tobytes()).hexdigest()
+        key = (self._tower(model), said)
+        if key not in self.kept:
+            self.kept[key] = model.image_features(frames).cpu()
+        return self.kept[key].to(model.logit_scale.device)
+
+    def _tower(self, model: "ClipModel") -> str:
+        digest = hashlib.sha256(repr((model.image_size, model.towers.visual.preprocess_cfg)).encode())
+        for tensor in model.towers.visual.trunk.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class Subject:
+    """An embedder under the name that it was asked for.
+
+    Args:
+        name: as typed. embedder: with `encode_each_frame`, or a `model` of class ClipModel.
+        memory: of the frames that a locked tower has seen, shared with other subjects.
+
+    Attributes:
+        family: the name without its seed; runs of one family differ in nothing else.
+        seed: in the name, or None. model: the ClipModel, or None.
+    """
+
+    def __init__(self, name: str, embedder: Embedder, memory: TrunkMemory | None = None):
+        self.name, self.embedder, self.memory = name, embedder, memory or TrunkMemory()
+        found = SEED.search(name)
+        self.family, self.seed = SEED.sub("", name).rstrip("/"), int(found[1]) if found else None
+        model = getattr(embedder, "model", None) if type(embedder).__name__ == "ClipEmbedder" else None
+        self.model: ClipModel | None = model
+
+    @property
+    def fingerprint(self) -> str:
+        """Of whatever decides the vectors."""
+        return self.embedder.fingerprint
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) unit rows, float32."""
+        return self.embedder.encode_text(list(texts)).float().cpu()
+
+    @torch.no_grad()
+    def rows(self, frames: Tensor, bar: Callable[[Iterable], Iterable] = lambda parts: parts) -> Tensor:
+        """(N, T, E) float32 rows of single frames, from (N, T, H, W, 3) uint8; not all embedders give unit ones."""
+        parts = [frames[start : start + BATCH] for start in range(0, len(frames), BATCH)]
+        return torch.cat([self._rows(part) for part in bar(parts)])
+
+    @torch.no_grad()
+    def pool(self, rows: Tensor, times: Tensor) -> Tensor:
+        """(N, E) float32 unit rows of clips, from rows (N, T, E) and times (N, T), seconds."""
+        if self.model is None:
+            return normalize(rows.mean(1), dim=-1)
+        device = self.model.logit_scale.device
+        return self.model.pool(rows.to(device), times.to(device)).float().cpu()
+
+    def _rows(self, frames: Tensor) -> Tensor:
+        if self.model is None:
+            return self.embedder.encode_each_frame(frames)
+        if self.model.locks["image"]:
+            return self.model.project_frames(self.memory.features(self.model, frames)).float().cpu()
+        return self.model.encode_frames(frames.to(self.model.logit_scale.device)).float().cpu()
+
+
+def open_subject(name: str, *, device: str = "cpu", memory: TrunkMemory | None = None) -> Subject:
+    """An embedder by name, as the command line takes it.
+
+    Args:
+        name: "clip_tiny" or "matched" (the repository's own), a run folder of +experiment=clip_tiny, a folder that
+            `ode-vgan clip export` wrote, a folder that `fit_matched` wrote, or "openclip:MODEL:CHECKPOINT".
+        memory: see `Subject`.
+
+    Raises:
+        UserError: it is none of these, or reads no frames.
+    """
+    if name == SHIPPED:
+        return Subject(name, _clip(None, device), memory)
+    if name == MATCHED or name.startswith("openclip:") or _is_matched(Path(name)):
+        return Subject(name, open_embedder(name, device=device))
+    if not Path(name).exists():
+        known = f"{SHIPPED}, {MATCHED}, openclip:MODEL:CHECKPOINT, a run folder or an exported folder"
+        raise UserError(f"{name} does not exist and is no embedder by name. Choose {known}.")
+    return Subject(name, _clip(name, device), memory)
+
+
+def _clip(folder: str | None, device: str) -> Embedder:
+    from ode_vgan.embed.clip import ClipEmbedder
+
+    return ClipEmbedder(folder, device=device)
+
+
+def _is_matched(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "config.json").read_text()).get("kind") == MATCHED
+    except (OSError, ValueError, AttributeError):
+        return False
