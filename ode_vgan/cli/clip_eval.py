@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SUBJECTS = "clip_tiny, matched, openclip:MODEL:CHECKPOINT, a run folder or an exported folder"
 CLASSES = {
     "emoji": ("group",),
-    "drawn": ("colour", "shape", "motion"),
+    "drawn": ("colour", "shape", "motion", "ground"),
 }  # what the clips of a source are classed by, where nothing is said
 DEFAULT_TASKS = ("retrieval", "zeroshot", "probe", "direction")
 UNTOLD = ("clip_run", "verb", "action", "json", "markdown")  # of the arguments, in a file of results
