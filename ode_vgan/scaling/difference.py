@@ -20,7 +20,7 @@ class Difference:
     """Law b against law a.
 
     Attributes:
-        a, b: names. exponent: alpha of b minus that of a; exponent_interval: (low, high) at `level`.
+        a, b: names. exponent: that of b minus that of a; exponent_interval: (low, high) at `level`.
         at: compute, the geometric mean over both. offset: error of b over that of a there, 1 where they agree;
             offset_interval alike.
         verdict: EXPONENT, OFFSET or NEITHER. level: of the intervals.
@@ -67,13 +67,13 @@ def _pair(a: str, first: "Fit", b: str, second: "Fit") -> Difference:
     tails = ((1 - first.level) / 2, (1 + first.level) / 2)
     at = 10 ** ((first.centre + second.centre) / 2)
     where = np.array([at])
-    turned = _differences(first.draws[:, 1], second.draws[:, 1])
+    turned = _differences(first.exponents(), second.exponents())
     exponent = tuple(map(float, np.quantile(turned, tails)))
     shifted = _differences(first.log10_drawn(where)[:, 0], second.log10_drawn(where)[:, 0])
     offset = tuple(float(10**one) for one in np.quantile(shifted, tails))
     verdict = EXPONENT if _outside(0, exponent) else OFFSET if _outside(1, offset) else NEITHER
     ratio = float(second.predict(where)[0] / first.predict(where)[0])
-    return Difference(a, b, float(second.theta[1] - first.theta[1]), exponent, at, ratio, offset, verdict, first.level)
+    return Difference(a, b, second.exponent - first.exponent, exponent, at, ratio, offset, verdict, first.level)
 
 
 def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -6,13 +6,15 @@ import numpy as np
 
 from ode_vgan.errors import UserError
 from ode_vgan.scaling import bootstrap as resampling
+from ode_vgan.scaling import chinchilla
 from ode_vgan.scaling.difference import Difference, compare
-from ode_vgan.scaling.laws import LAWS, Law, Points
+from ode_vgan.scaling.laws import CURVES, Law, Points
 from ode_vgan.scaling.leastsquares import curve
 from ode_vgan.scaling.selection import Selected, levels, select
 
 __all__ = ["Difference", "Fit", "HeldOut", "compare", "fit"]
 
+LAWS = CURVES | {"chinchilla": chinchilla.CHINCHILLA}
 LEAST_LEVELS = 5
 LEAST_DECADES = 1.0
 
@@ -43,7 +45,7 @@ class Fit:
     """A law, and how sure it is.
 
     Attributes:
-        law: power, saturating or broken. recipe: what it rests on, in words. select: binned, pareto or all.
+        law: power, saturating, broken or chinchilla. recipe: what it rests on, in words. select: binned, pareto or all.
         parameters: as published. intervals: (low, high) of each at `level`.
         levels, decades: different computes among the points, and how far apart the outer two are.
         few: fewer than five levels or less than a decade, and asked for all the same.
@@ -69,6 +71,15 @@ class Fit:
     draws: np.ndarray
     held_out: tuple[HeldOut, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def exponent(self) -> float:
+        """Of compute: alpha, or for chinchilla that of the reducible error at the best split of compute."""
+        return self.parameters[LAWS[self.law].exponent]
+
+    def exponents(self) -> np.ndarray:
+        """(B,) draws of it."""
+        return LAWS[self.law].named(self.draws, self.centre)[LAWS[self.law].exponent]
 
     def predict(self, compute: np.ndarray) -> np.ndarray:
         """(N,) error at (N,) compute."""
@@ -127,7 +138,7 @@ def fit(
     """Fit a law to the points.
 
     Args:
-        law: power, saturating or broken.
+        law: power, saturating, broken, or chinchilla, which rests on all points.
         select: binned (the OpenCLIP study's), pareto or all. bins: of binned.
         bootstrap: draws of the scatter of runs and seeds. level: of intervals. seed: of the draws.
         hold_out: how many of the largest levels of compute the fit does not see and predicts.
@@ -138,24 +149,30 @@ def fit(
     """
     if law not in LAWS:
         raise UserError(f"no law {law!r}; choose {', '.join(LAWS)}.")
-    form = LAWS[law]
     held = _held(points, hold_out)
-    seen = points.take(~held)
+    seen = points.take(~held) if not held.all() else None
     few, count, decades = _check_range(seen, allow_few, hold_out)
-    x, y = np.log10(seen.compute), np.log10(seen.error)[None]
-    centre = float(x.mean())
-    chosen = _select(form, x, y, select, bins)
-    theta = curve(form, chosen, centre)
-    draws = _draws(form, seen, theta, (select, bins), bootstrap, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    if law == "chinchilla":
+        select = "all"
+        centre, chosen = 0.0, _select(LAWS["power"], *_logs(seen), select, bins)
+        theta, draws = chinchilla.fit(seen, bootstrap, generator)
+    else:
+        centre, chosen = float(np.log10(seen.compute).mean()), _select(LAWS[law], *_logs(seen), select, bins)
+        theta = curve(LAWS[law], chosen, centre)
+        draws = _draws(LAWS[law], seen, theta, (select, bins), bootstrap, generator)
+    named, tails = LAWS[law].named, ((1 - level) / 2, (1 + level) / 2)
     used = chosen.weight[0] > 0
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    named = form.named(draws, centre)
     found = Fit(
-        law, _told(select, bins), select, {name: float(one[0]) for name, one in form.named(theta, centre).items()},
-        {name: tuple(map(float, np.nanquantile(values, tails))) for name, values in named.items()},
+        law, _told(select, bins), select, {name: float(one[0]) for name, one in named(theta, centre).items()},
+        {name: tuple(map(float, np.nanquantile(all_, tails))) for name, all_ in named(draws, centre).items()},
         count, decades, few, level, (10 ** chosen.x[used], 10 ** chosen.y[0, used]), held, centre, theta[0], draws,
     )  # fmt: skip
-    return found if not hold_out else _tried(found, points.take(held))
+    return _tried(found, points.take(held)) if hold_out else found
+
+
+def _logs(points: Points) -> tuple[np.ndarray, np.ndarray]:
+    return np.log10(points.compute), np.log10(points.error)[None]
 
 
 def _told(select: str, bins: int) -> str:
@@ -168,9 +185,9 @@ def _held(points: Points, hold_out: int) -> np.ndarray:
     return index > index.max() - hold_out
 
 
-def _check_range(points: Points, allow_few: bool, hold_out: int) -> tuple[bool, int, float]:
+def _check_range(points: Points | None, allow_few: bool, hold_out: int) -> tuple[bool, int, float]:
     """Whether the computes are few, how many levels, how many decades."""
-    count = int(levels(points.compute).max()) + 1 if len(points) else 0
+    count = int(levels(points.compute).max()) + 1 if points is not None else 0
     if count < 2:
         left = f" are left without the {hold_out} held out" if hold_out else ""
         raise UserError(f"{count} level of compute{left}: no law is told from one. Train at 5 or more, over a decade.")
@@ -206,17 +223,32 @@ def _draws(
     through = curve(form, select(x, y, "all"), centre)
     noise = resampling.scatter(u, (y - form.curve(u, through))[0], points.run)
     again = form.curve(u, theta) + resampling.drawn(u, points.run, noise, count, generator)
-    return theta + curve(form, select(x, again, *how), centre, theta[0]) - theta
+    off = curve(form, select(x, again, *how), centre, theta[0]) - theta
+    off[:, 0] -= np.nanmean(off[:, 0])  # the level of the best is itself, not what they are the best of
+    if form.size == 2:
+        here, there = (resampling.uncertainty(u, errors, points.run) for errors in (y, again))
+        off[:, :2] *= here / there
+    return theta - off
 
 
 def _tried(found: Fit, points: Points) -> Fit:
     """The fit with what it says of points that it was not shown."""
     index = levels(points.compute)
+    tails = ((1 - found.level) / 2, (1 + found.level) / 2)
     tried = []
     for one in range(index.max() + 1):
         there = points.take(index == one)
-        error = there.error.min() if found.select != "all" else float(np.exp(np.log(there.error).mean()))
-        at = np.array([np.exp(np.log(there.compute).mean())])
-        low, high = found.predict_interval(at)
-        tried.append(HeldOut(float(at[0]), float(error), float(found.predict(at)[0]), float(low[0]), float(high[0])))
+        if found.select != "all":
+            there = there.take(np.array([there.error.argmin()]))
+        compute, error = (float(np.exp(np.log(side).mean())) for side in (there.compute, there.error))
+        said = float(_said(found, there, found.theta[None]).mean())
+        low, high = np.nanquantile(_said(found, there, found.draws).mean(axis=1), tails)
+        tried.append(HeldOut(compute, error, 10**said, float(10**low), float(10**high)))
     return replace(found, held_out=tuple(tried))
+
+
+def _said(found: Fit, points: Points, theta: np.ndarray) -> np.ndarray:
+    """(B, N) log10 error of the law at points: chinchilla's at their own size and data."""
+    if found.law == "chinchilla":
+        return chinchilla.log_error(np.log(points.parameters), np.log(points.samples), theta) / np.log(10)
+    return LAWS[found.law].curve(np.log10(points.compute) - found.centre, theta)

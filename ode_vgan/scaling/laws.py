@@ -1,7 +1,7 @@
 """Laws of error against compute, and the points that they are fitted to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,8 +77,8 @@ class Law:
         curve: (u (M,), theta (B, P)) -> (B, M) log10 error.
         starts: (u (M,), line (B, 2), low (B,)) -> (S, B, P) where fits begin; line is the level and slope of the power
             law through the points, low their least log10 error.
-        bounds: low and high of each parameter, as theta.
         named: (theta (B, P), centre) -> parameters as they are published, (B,) each.
+        bounds: low and high of each parameter, as theta. exponent: which of the named is compute's.
     """
 
     name: str
@@ -86,7 +86,8 @@ class Law:
     curve: Callable[[np.ndarray, np.ndarray], np.ndarray]
     starts: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     named: Callable[[np.ndarray, float], dict[str, np.ndarray]]
-    bounds: tuple[tuple[float, float], ...] = field(default=())
+    bounds: tuple[tuple[float, float], ...] = ()
+    exponent: str = "alpha"
 
 
 def _power_named(theta: np.ndarray, centre: float) -> dict[str, np.ndarray]:
@@ -146,4 +147,4 @@ SATURATING = Law(
     ((-np.inf, np.inf), (-np.inf, np.inf), (0.0, np.inf)),
 )  # fmt: skip
 BROKEN = Law("broken", 4, _broken_curve, _broken_starts, _broken_named)
-LAWS = {law.name: law for law in (POWER, SATURATING, BROKEN)}
+CURVES = {law.name: law for law in (POWER, SATURATING, BROKEN)}
