@@ -7,29 +7,33 @@ from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from ode_vgan.errors import UserError
+from ode_vgan.temporal.dense import Nodes, read_off, rk4_nodes, steps_within
 from ode_vgan.temporal.fields import MlpField, SecondOrderField, ThirdOrderField
 from ode_vgan.temporal.path import TemporalModel
 
 FIXED_STEP = ("euler", "midpoint", "rk4")
 ADAPTIVE = ("dopri5", "bosh3", "adaptive_heun")  # not dopri8: between its steps it is off by more than its tolerance
+DENSE = ("dense_rk4",)  # a coarse grid of its own, read off at the frames
 FIELDS = {1: MlpField, 2: SecondOrderField, 3: ThirdOrderField}
 
 Motion = Callable[[Tensor, Tensor, Tensor], Tensor]  # (t () or (B,), state (B, S), context) -> d state / dt in 1/s
 
 
 class SolvedPath(TemporalModel):
-    """dz/dt = f(t, z, c) from z(times[0]) = z0, solved by torchdiffeq; the first Z entries of the state are z.
+    """dz/dt = f(t, z, c) from z(times[0]) = z0; the first Z entries of the state are z.
 
-    With times per clip (B, T) the solver runs over s in [0, T - 1], where t is linear between frames:
+    A DENSE solver steps on a grid of step_seconds from each clip's first time, whatever the frames, see `dense`. The
+    others are torchdiffeq's and stop at the frames. With times per clip (B, T) they run over s in [0, T - 1], where t
+    is linear between frames:
     dz/ds = f(t(s), z, c) * dt/ds, so that one solve serves clips of any frame times.
 
     Args:
         field: f, see `fields.Field`.
-        solver: one of FIXED_STEP or ADAPTIVE.
+        solver: one of DENSE, FIXED_STEP or ADAPTIVE.
         rtol, atol: for adaptive solvers. The error in the gradient is some five times larger.
-        steps_per_frame: steps in each frame gap, for fixed-step solvers.
-        step_seconds: longest step; a gap longer than steps_per_frame of these gets more steps, in all clips of the
-            batch. None: no limit.
+        steps_per_frame: steps in each frame gap, for FIXED_STEP.
+        step_seconds: the step of a DENSE solver. For FIXED_STEP the longest: a gap longer than steps_per_frame of these
+            gets more steps, in all clips of the batch; None: no limit.
         adjoint: solve backward for the gradient. Constant memory, about three times slower at 16 frames.
     """
 
@@ -45,8 +49,11 @@ class SolvedPath(TemporalModel):
         steps_per_frame: int = 1, step_seconds: float | None = None, adjoint: bool = False,
     ):  # fmt: skip
         super().__init__(dim, embed_dim)
-        if solver not in FIXED_STEP + ADAPTIVE:
-            raise UserError(f"solver={solver!r} is unknown; choose one of {', '.join(FIXED_STEP + ADAPTIVE)}.")
+        if solver not in FIXED_STEP + ADAPTIVE + DENSE:
+            known = ", ".join(FIXED_STEP + ADAPTIVE + DENSE)
+            raise UserError(f"solver={solver!r} is unknown; choose one of {known}.")
+        if solver in DENSE and (step_seconds is None or adjoint):
+            raise UserError(f"solver={solver} takes steps of step_seconds and no adjoint; set the one, drop the other.")
         if steps_per_frame < 1 or (step_seconds is not None and step_seconds <= 0):
             raise UserError(f"steps_per_frame={steps_per_frame}, step_seconds={step_seconds}; give >= 1 and > 0 s.")
         self.field = field
@@ -58,11 +65,33 @@ class SolvedPath(TemporalModel):
 
     def flow(self, state: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None = None) -> Tensor:
         """The full state (B, T, S) at times (T,) or (B, T), from state (B, S) at times[0]; S >= Z."""
-        return self._solve(self.motion(state, seeds), state, times, self.field.context(c))
+        motion, context = self.motion(state, seeds), self.field.context(c)
+        solve = self._solve_dense if self.solver in DENSE else self._solve
+        return solve(motion, state, times, context)
 
     def motion(self, state: Tensor, seeds: Tensor | None) -> Motion:
         """What the solver follows: the field itself, or the field under a noise that `seeds` name."""
         return self.field.at
+
+    def _solve_dense(self, motion: Motion, state: Tensor, times: Tensor, context: Tensor) -> Tensor:
+        start = times[..., :1]
+        span = times[..., -1:] - start
+        low, high = torch.aminmax(span)
+        steps = steps_within(max(abs(float(low)), abs(float(high))), self.step_seconds)
+        self.nfe = 4 * steps + 1
+        alike = bool(low * high >= 0)  # all clips run the same way
+        way = 1.0 if alike and high > 0 else -1.0 if alike else span.sign()
+        nodes = self._fused(motion, state, context, way, steps) if isinstance(way, float) else None
+        if nodes is None:
+            nodes = rk4_nodes(
+                lambda s, z: motion((start + way * s).squeeze(-1), z, context) * way, state, self.step_seconds, steps
+            )
+        return read_off(nodes, (times - start).abs(), self.step_seconds)
+
+    def _fused(self, motion: Motion, state: Tensor, context: Tensor, way: float, steps: int) -> Nodes | None:
+        """The field's own solve, where it has one and nothing else drives the state."""
+        own = getattr(self.field, "rk4_nodes", None)
+        return own(state, context, way * self.step_seconds, steps) if own and motion == self.field.at else None
 
     def _solve(self, motion: Motion, state: Tensor, times: Tensor, context: Tensor) -> Tensor:
         self.nfe = 0
