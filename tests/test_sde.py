@@ -289,3 +289,22 @@ def test_reversible_heun_follows_heun_over_a_long_path_if_it_starts_anew_and_not
     apart = [(other - heun).square().mean((0, 2)).sqrt() for other in (held, lost)]
     assert apart[0][:13].max() < 0.05 and apart[1][:13].max() < 0.05  # a window of 1 s
     assert apart[0].max() < 0.3 < 1 < apart[1].max()
+
+
+@pytest.mark.parametrize(("depth", "text_input"), [(1, True), (2, True), (3, False)])
+def test_the_fused_steps_and_their_gradient_are_autograds_own(depth: int, text_input: bool):
+    torch.manual_seed(0)
+    given = DEFAULTS | {"depth": depth, "text_input": text_input, "time_input": False, "calculus": "ito"}
+    model = SdePath(5, 7, **given | {"steps_per_frame": 2, "gate": 0.3}).double()
+    z0 = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    c = nn.functional.normalize(torch.randn(4, 7, dtype=torch.float64), dim=1)
+    times, noise = torch.rand(4, 6, dtype=torch.float64).cumsum(1), torch.randn(4, 10, 5, dtype=torch.float64)
+    found = []
+    for follow in (StochasticPath.follow, SdePath.follow):
+        model.nfe = 0
+        path = follow(model, noise, z0, times, model.drift.context(c), model.diffusion.context(c))
+        weights = [weight for weight in model.parameters()]
+        found.append((path, *torch.autograd.grad((path * torch.arange(5)).sin().sum(), [z0, *weights])))
+        assert model.nfe == 10
+    for ours, plain in zip(*found[::-1], strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-10, atol=1e-12)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ode_vgan.temporal.dense import Nodes
-from ode_vgan.temporal.fused import MlpRk4
+from ode_vgan.temporal.fused_ode import MlpRk4
 
 TIME_FREQUENCIES_HZ = (0.25, 0.5, 1.0, 2.0)
 
