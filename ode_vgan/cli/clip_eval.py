@@ -8,6 +8,7 @@ from ode_vgan.cli.laion_engine import Plain, at_least
 from ode_vgan.errors import UserError
 
 if TYPE_CHECKING:
+    from ode_vgan.embed.captioned import Sides
     from ode_vgan.embed.evaluate import Judged, Plan
 
 SUBJECTS = "clip_tiny, matched, openclip:MODEL:CHECKPOINT, a run folder or an exported folder"
@@ -58,24 +59,20 @@ def run_eval(args: argparse.Namespace) -> None:
     """Judge every subject on the same clips, print the tables, write the files."""
     from tqdm import tqdm
 
-    from ode_vgan.embed.captioned import read_sides
     from ode_vgan.embed.evaluate import LEARNED, judge, protocol
     from ode_vgan.embed.standings import gaps, standings
     from ode_vgan.embed.subject import TrunkMemory, open_subject
     from ode_vgan.report.clip_tables import report
     from ode_vgan.runs import write_json
 
-    for path in (args.json, args.markdown):
-        if path is not None and path.is_dir():
+    for path in filter(None, (args.json, args.markdown)):
+        if path.is_dir():
             raise UserError(f"{path} is a folder; name a file.")
     plan = plan_of(args)
     memory = TrunkMemory()
     subjects = [open_subject(name, device=args.device, memory=memory) for name in unlike(args.subjects)]
     told = {"disable": None, "leave": False}
-    sides = read_sides(
-        args.data, args.split, frames=args.frames, size=args.size, val_share=args.val_share, limit=args.limit,
-        training=bool(set(LEARNED) & set(plan.tasks)), bar=lambda clips: tqdm(clips, desc="read", **told),
-    )  # fmt: skip
+    sides = sides_of(args, training=bool(set(LEARNED) & set(plan.tasks)))
     said = protocol(args.data, args.split, sides, plan)
     judged = [
         judge(
@@ -85,18 +82,30 @@ def run_eval(args: argparse.Namespace) -> None:
     ]
     for one in judged:
         remember(one, said, plan)
-    rows, between = standings(judged, plan), gaps(judged, plan)
-    text = report(said, rows, between, subjects)
+    found = standings(judged, plan), gaps(judged, plan)
+    text = report(said, *found, subjects)
     print(text)
     if args.json is not None:
         facts = {one.subject.name: one.facts | {"family": one.subject.family} for one in judged}
+        results, differences = ([one.to_json() for one in some] for some in found)
         content = {"command": command_of(args), "protocol": said, "subjects": facts}
-        content |= {"results": [row.to_json() for row in rows], "differences": [gap.to_json() for gap in between]}
-        write_json(args.json, content)
+        write_json(args.json, content | {"results": results, "differences": differences})
         print(args.json)
     if args.markdown is not None:
         write_markdown(args, text)
         print(args.markdown)
+
+
+def sides_of(args: argparse.Namespace, training: bool) -> "Sides":
+    """The clips that the command line names."""
+    from tqdm import tqdm
+
+    from ode_vgan.embed.captioned import read_sides
+
+    return read_sides(
+        args.data, args.split, frames=args.frames, size=args.size, val_share=args.val_share, limit=args.limit,
+        training=training, bar=lambda clips: tqdm(clips, desc="read", disable=None, leave=False),
+    )  # fmt: skip
 
 
 def unlike(names: list[str]) -> list[str]:

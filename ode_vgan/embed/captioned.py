@@ -117,8 +117,7 @@ def read_sides(
     held = {"test": test, "val": aside, "train": kept}[split][:limit]
     rest, choose = ([], []) if split == "train" or not training else _parted(held, kept, aside, split, val_share)
     concepts = {name: i for i, name in enumerate(sorted({concept_of(entry) for entry in [*train, *test]}))}
-    parts = [bar(part[:limit]) for part in (held, rest, choose)]
-    sides = [read_clips(part, concepts, frames=frames, size=size) for part in parts]
+    sides = [read_clips(bar(part[:limit]), concepts, frames=frames, size=size) for part in (held, rest, choose)]
     if not len(sides[0]):
         why = describe(sides[0].skipped) if sides[0].skipped else "no clip"
         raise UserError(f"{source}: split {split!r} has no clip to judge by: {why}. Choose another split or source.")
