@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("test", "all", "train", "val")  # the first that a metric was taken on
 LOOKS = {"clip": "last", "gan": "all"}  # a cosine schedule makes only the last look of a run what its clips can buy
+SELECTS = {"clip": "pareto", "gan": "all"}  # a size of model has its compute; one GAN's looks have all of them
 GROUPS = {"clip": "distribution", "gan": "family"}
 AXES = {
     "macs": "forward multiply-accumulates of training",
@@ -84,7 +85,8 @@ def points_of(table: "pa.Table", asked: Asked, name: str = "the ledger") -> Chos
     chosen = select(rows, wanted, name)
     y = f"{metric} ({split})" if split else metric
     notes = (*chosen.notes, *_mixed(narrowed(rows, wanted, name)))
-    return replace(chosen, x=AXES.get(asked.x, asked.x), y=f"1 - {y}" if wanted.one_minus else y, notes=notes)
+    y = f"1 - {y}" if wanted.one_minus else y
+    return replace(chosen, x=AXES.get(asked.x, asked.x), y=y, notes=notes, select=SELECTS.get(kinds[0], "binned"))
 
 
 def _metric(rows: "pa.Table", asked: Asked, name: str) -> tuple[str, str]:

@@ -56,12 +56,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The points of a table. x, y: what they are, in words. notes: what was left out, or should be known."""
+    """The points of a table.
+
+    Attributes:
+        x, y: what they are, in words. notes: what was left out, or should be known.
+        select: what a law of such points rests on, where nothing else is asked.
+    """
 
     groups: tuple[Group, ...]
     x: str
     y: str
     notes: tuple[str, ...] = ()
+    select: str = "binned"
 
 
 def read_table(path: str | Path) -> "pa.Table":

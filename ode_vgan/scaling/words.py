@@ -1,0 +1,84 @@
+"""Laws in words: for legends, tables and the sentences of a conclusion."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ode_vgan.scaling.fit import Difference, Fit, HeldOut
+    from ode_vgan.scaling.fits import Fitted
+
+SIGNS = {"beta": "β", "alpha": "α", "e_inf": "E∞", "alpha_after": "α after", "break": "break at"}
+SIGNS |= {"frontier": "α of compute", "size": "share of size"}
+EXPONENTS = {"chinchilla": "frontier"}  # of compute, where it is not alpha
+LAWS = {
+    "power": "E = β C^α",
+    "saturating": "E = E∞ + β C^α",
+    "broken": "E = β C^α, with another exponent after a break",
+    "chinchilla": "L = E + A/N^α + B/D^β",
+}
+
+
+def told(name: str, value: float, interval: tuple[float, float] | None = None) -> str:
+    """A parameter with its interval: exponents to four decimals, others to four digits."""
+    if name.startswith("alpha"):
+        return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+    return f"{value:.4g}" + (f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else "")
+
+
+def parameters(fit: "Fit") -> Mapping[str, str]:
+    """Each parameter by its sign, with its interval."""
+    return {SIGNS.get(name, name): told(name, value, fit.intervals[name]) for name, value in fit.parameters.items()}
+
+
+def short(fitted: "Fitted", name: str) -> str:
+    """A group and its exponent, for a legend."""
+    label = "" if len(fitted.chosen.groups) == 1 else f"{name}: "
+    if name not in fitted.fits:
+        return f"{name}: no law" if label else "no law"
+    fit = fitted.fits[name]
+    low, high = fit.intervals[EXPONENTS.get(fit.law, "alpha")]
+    return f"{label}α = {fit.exponent:.3f} [{low:.3f}, {high:.3f}]{' (few)' if fit.few else ''}"
+
+
+def rests(fit: "Fit") -> str:
+    """How much compute a law rests on."""
+    return f"{fit.levels} levels over {fit.decades:.1f} decades"
+
+
+def sentence(fitted: "Fitted", name: str) -> str:
+    """What a group's law says, or why it has none."""
+    label = "" if len(fitted.chosen.groups) == 1 else f"{name}: "
+    if name not in fitted.fits:
+        return f"{label}no law, {fitted.refused[name].rstrip('.')}."
+    fit = fitted.fits[name]
+    about = ", ".join(f"{sign} {value}" for sign, value in parameters(fit).items())
+    few = ", which is too few for more than a look" if fit.few else ""
+    held = "".join(f" {held_out(one, fit.level)}" for one in fit.held_out)
+    return f"{label}{LAWS[fit.law]} with {about}, from {rests(fit)}{few}.{held}"
+
+
+def held_out(one: "HeldOut", level: float) -> str:
+    """What a law said of compute that it was not shown."""
+    inside = "inside" if one.low <= one.error <= one.high else "outside"
+    return (
+        f"At {one.compute:.3g}, held out, it says {one.predicted:.4g} where {one.error:.4g} was measured "
+        f"({one.off:+.1%}), {inside} the {level:.0%} interval of the law."
+    )
+
+
+def conclusion(fitted: "Fitted", pairs: Sequence["Difference"]) -> str:
+    """One line: the exponents, how far held-out compute was missed, and how groups differ."""
+    laws = "; ".join(short(fitted, group.name) for group in fitted.chosen.groups)
+    held = [one for fit in fitted.fits.values() for one in fit.held_out]
+    missed = f" Held-out compute is foretold within {max(abs(one.off) for one in held):.0%}." if held else ""
+    return f"{fitted.chosen.y}: {laws}.{missed} {differing(pairs)}".strip()
+
+
+def differing(pairs: Sequence["Difference"]) -> str:
+    """Which groups differ in what: one pair with its numbers, of several the verdicts."""
+    if len(pairs) == 1:
+        return f"{pairs[0].sentence()}."
+    verdicts: dict[str, list[str]] = {}
+    for one in pairs:
+        verdicts.setdefault(one.verdict, []).append(f"{one.a} and {one.b}")
+    return " ".join(f"{', '.join(named)} {verdict}." for verdict, named in verdicts.items())
