@@ -38,9 +38,15 @@ def kept(sides):
     return labels.train, labels.choose, labels.held
 
 
-def test_the_model_is_left_as_it_was_and_all_of_the_copy_learns(clip, sides, kept):
+@pytest.fixture(scope="module")
+def rows(clip, sides):
+    with torch.no_grad():
+        return [clip.encode_clips(one.frames, one.times) for one in (sides.train, sides.choose)]
+
+
+def test_the_model_is_left_as_it_was_and_all_of_the_copy_learns(clip, sides, kept, rows):
     before = {name: tensor.clone() for name, tensor in clip.state_dict().items()}
-    finetune(clip, sides, kept, seed=0, recipe=RECIPE)
+    finetune(clip, sides, kept, rows, seed=0, recipe=RECIPE)
     assert all(torch.equal(before[name], tensor) for name, tensor in clip.state_dict().items())
     free = Classifier(clip, 4)
     index, labels = kept[0]
@@ -49,23 +55,23 @@ def test_the_model_is_left_as_it_was_and_all_of_the_copy_learns(clip, sides, kep
     assert any(name.startswith("towers.visual.") for name in moved) and any("pooling" in name for name in moved)
 
 
-def test_epoch_zero_is_the_linear_probe_and_the_kept_epoch_has_the_least_validation_loss(clip, sides, kept):
-    tuned = finetune(clip, sides, kept, seed=0, recipe=RECIPE)
+def test_epoch_zero_is_the_linear_probe_and_the_kept_epoch_has_the_least_validation_loss(clip, sides, kept, rows):
+    tuned = finetune(clip, sides, kept, rows, seed=0, recipe=RECIPE)
     assert len(tuned.validation) == RECIPE.epochs + 1
     assert tuned.validation[tuned.epoch] == min(tuned.validation)
-    still = finetune(clip, sides, kept, seed=0, recipe=replace(RECIPE, epochs=1, lr=1e-12, head_lr=1e-12))
+    still = finetune(clip, sides, kept, rows, seed=0, recipe=replace(RECIPE, epochs=1, lr=1e-12, head_lr=1e-12))
     assert still.validation[0] == pytest.approx(tuned.validation[0], abs=1e-5)
     assert still.validation[1] == pytest.approx(still.validation[0], abs=1e-4)
     assert tuned.logits.shape == (len(kept[2][0]), 4)
 
 
-def test_it_learns_what_its_training_clips_show(clip, sides, kept):
-    tuned = finetune(clip, sides, kept, seed=0, recipe=replace(RECIPE, epochs=6))
+def test_it_learns_what_its_training_clips_show(clip, sides, kept, rows):
+    tuned = finetune(clip, sides, kept, rows, seed=0, recipe=replace(RECIPE, epochs=6))
     assert min(tuned.validation[1:]) < tuned.validation[0]
 
 
-def test_the_same_seed_gives_the_same_logits_and_another_seed_others(clip, sides, kept):
-    same, again, other = (finetune(clip, sides, kept, seed=seed, recipe=RECIPE) for seed in (0, 0, 1))
+def test_the_same_seed_gives_the_same_logits_and_another_seed_others(clip, sides, kept, rows):
+    same, again, other = (finetune(clip, sides, kept, rows, seed=seed, recipe=RECIPE) for seed in (0, 0, 1))
     assert torch.equal(same.logits, again.logits) and same.validation == again.validation
     assert same.validation != other.validation
 

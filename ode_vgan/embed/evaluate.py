@@ -87,7 +87,7 @@ def judge(subject: Subject, sides: Sides, plan: Plan, bar: Bar = lambda parts: p
     if "direction" in plan.tasks:
         scores += _direction(subject, vectors, held, facts)
     if "finetune" in plan.tasks:
-        scores += _finetuned(subject, sides, kinds, plan, facts)
+        scores += _finetuned(subject, sides, (vectors, kinds), plan, facts)
     return Judged(subject, scores, facts)
 
 
@@ -135,7 +135,8 @@ def _direction(subject: Subject, vectors: Mapping[str, Vectors], held: Captioned
     return [*own, learned]
 
 
-def _finetuned(subject: Subject, sides: Sides, kinds: Mapping[str, Labels], plan: Plan, facts: dict) -> list[Score]:
+def _finetuned(subject: Subject, sides: Sides, given: tuple, plan: Plan, facts: dict) -> list[Score]:
+    vectors, kinds = given
     if subject.model is None:
         facts["finetune"] = "left out: only models of +experiment=clip_tiny and their exports are fine-tuned"
         return []
@@ -143,7 +144,10 @@ def _finetuned(subject: Subject, sides: Sides, kinds: Mapping[str, Labels], plan
     for name, labels in kinds.items():
         kept, (index, own) = (labels.train, labels.choose, labels.held), labels.held
         told = {"chance": commonest(labels), "guess": MOST_COMMON}
-        tuned = [finetune(subject.model, sides, kept, seed=seed, recipe=plan.tuning) for seed in range(plan.seeds)]
+        rows = [vectors[side].forward for side in ("train", "choose")]
+        tuned = [
+            finetune(subject.model, sides, kept, rows, seed=seed, recipe=plan.tuning) for seed in range(plan.seeds)
+        ]
         runs = [classified(f"fine-tuned {name}", one.logits, own, sides.held.concepts[index], **told) for one in tuned]
         scores += [mean_score(same) for same in zip(*runs, strict=True)]
         facts[f"finetune {name}"] = {

@@ -70,26 +70,28 @@ class Classifier(nn.Module):
         return self.head(self.clip.encode_clips(frames, times))
 
     @torch.no_grad()
-    def over(self, clips: CaptionedClips, index: Tensor, batch: int, head: bool = True) -> Tensor:
-        """(N, K) logits of the clips of these numbers on the CPU, or the (N, E) rows before the head."""
-        net = self if head else self.clip.encode_clips
+    def over(self, clips: CaptionedClips, index: Tensor, batch: int) -> Tensor:
+        """(N, K) logits of the clips of these numbers, on the CPU."""
         device = self.head.weight.device
-        parts = [net(clips.frames[one].to(device), clips.times[one].to(device)).cpu() for one in index.split(batch)]
+        parts = [self(clips.frames[one].to(device), clips.times[one].to(device)).cpu() for one in index.split(batch)]
         return torch.cat(parts)
 
 
-def finetune(clip: "ClipModel", sides: Sides, labels: Sequence[Kept], *, seed: int, recipe: Tuning) -> Tuned:
+def finetune(
+    clip: "ClipModel", sides: Sides, labels: Sequence[Kept], rows: Sequence[Tensor], *, seed: int, recipe: Tuning
+) -> Tuned:
     """Fit a probe, take it as the head, then learn all; the epoch is chosen on the validation clips.
 
     Args:
         clip: it is left as it was.
         labels: of the training, validation and held clips.
+        rows: (N, E) unit rows of all training and of all validation clips by the model as it is.
         seed: of the order of clips and of the frames drawn.
     """
     (train, own), (choose, theirs), (held, _) = labels
     classes = int(max(own.max(), theirs.max())) + 1
     net = Classifier(clip, classes).to(next(clip.parameters()).device).eval()
-    _start_from_probe(net, sides, labels, recipe.batch)
+    _start_from_probe(net, [(all_of[index], own) for all_of, (index, own) in zip(rows, labels, strict=False)])
     draw = torch.Generator().manual_seed(seed)
     body = {"params": [*net.clip.parameters()], "lr": recipe.lr}
     optimizer = torch.optim.AdamW([body, {"params": [*net.head.parameters()], "lr": recipe.head_lr}])
@@ -117,11 +119,10 @@ def _epoch(net: Classifier, clips: CaptionedClips, kept: Kept, optimizer, recipe
         optimizer.step()
 
 
-def _start_from_probe(net: Classifier, sides: Sides, labels: Sequence[Kept], batch: int) -> None:
-    parts = zip((sides.train, sides.choose), labels[:2], strict=True)
-    rows = [(net.over(clips, index, batch, head=False), own) for clips, (index, own) in parts]
-    l2 = choose_probe(*rows, net.head.out_features).probe.l2
-    probe = fit_probe(*rows[0], net.head.out_features, l2)  # without the validation clips, which choose the epoch
+def _start_from_probe(net: Classifier, sides: Sequence[Kept]) -> None:
+    train, choose = sides
+    l2 = choose_probe(train, choose, net.head.out_features).probe.l2
+    probe = fit_probe(*train, net.head.out_features, l2)  # without the validation clips, which choose the epoch
     with torch.no_grad():
         net.head.weight.copy_(probe.weight / probe.scale)
         net.head.bias.copy_(probe.bias - probe.weight @ probe.mean / probe.scale)

@@ -49,20 +49,26 @@ class Subject:
     """An embedder under the name that it was asked for.
 
     Args:
-        name: as typed. embedder: with `encode_each_frame`, or a `model` of class ClipModel.
+        name: as typed. embedder: of texts; without `model`, of single frames by `encode_each_frame` too.
+        model: what reads frames and pools them, if the embedder is one of ours.
         memory: of the frames that a locked tower has seen, shared with other subjects.
 
     Attributes:
         family: the name without its seed; runs of one family differ in nothing else.
-        seed: in the name, or None. model: the ClipModel, or None.
+        seed: in the name, or None.
     """
 
-    def __init__(self, name: str, embedder: Embedder, memory: TrunkMemory | None = None):
-        self.name, self.embedder, self.memory = name, embedder, memory or TrunkMemory()
+    def __init__(
+        self,
+        name: str,
+        embedder: Embedder,
+        *,
+        model: "ClipModel | None" = None,
+        memory: TrunkMemory | None = None,
+    ):
+        self.name, self.embedder, self.model, self.memory = name, embedder, model, memory or TrunkMemory()
         found = SEED.search(name)
         self.family, self.seed = SEED.sub("", name).rstrip("/"), int(found[1]) if found else None
-        model = getattr(embedder, "model", None) if type(embedder).__name__ == "ClipEmbedder" else None
-        self.model: ClipModel | None = model
 
     @property
     def fingerprint(self) -> str:
@@ -107,19 +113,20 @@ def open_subject(name: str, *, device: str = "cpu", memory: TrunkMemory | None =
         UserError: it is none of these, or reads no frames.
     """
     if name == SHIPPED:
-        return Subject(name, _clip(None, device), memory)
+        return _clip(name, None, device, memory)
     if name == MATCHED or name.startswith("openclip:") or _is_matched(Path(name)):
         return Subject(name, open_embedder(name, device=device))
     if not Path(name).exists():
         known = f"{SHIPPED}, {MATCHED}, openclip:MODEL:CHECKPOINT, a run folder or an exported folder"
         raise UserError(f"{name} does not exist and is no embedder by name. Choose {known}.")
-    return Subject(name, _clip(name, device), memory)
+    return _clip(name, name, device, memory)
 
 
-def _clip(folder: str | None, device: str) -> Embedder:
+def _clip(name: str, folder: str | None, device: str, memory: TrunkMemory | None) -> Subject:
     from ode_vgan.embed.clip import ClipEmbedder
 
-    return ClipEmbedder(folder, device=device)
+    embedder = ClipEmbedder(folder, device=device)
+    return Subject(name, embedder, model=embedder.model.eval(), memory=memory)
 
 
 def _is_matched(folder: Path) -> bool:
