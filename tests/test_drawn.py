@@ -255,6 +255,7 @@ def test_a_model_that_knows_everything_is_right_and_one_that_knows_colours_is_ri
         (lambda: data(clips=0), "data.clips"),
         (lambda: data(workers=-1), "data.workers"),
         (lambda: data().windows("all"), "train, val, test"),
+        (lambda: data(val_clips=0).windows("val"), "data.val_clips=0"),
         (lambda: World(0, "valid"), "train, val, test"),
         (lambda: World(0, noise=-1.0), "noise=-1.0"),
         (lambda: Web(zipf=1.0, said=[0.5], astray=0.1, filler=0.1), "colour, shape, motion, ground"),

@@ -76,7 +76,7 @@ class DrawnData(pl.LightningDataModule):
         clips: N, different clips in the training set.
         frames: T, over one second. size: height and width, px. batch: clips per batch and process.
         noise: see `drawn.World`.
-        val_clips, test_clips: in the sets to choose and to judge on, the same ones for every seed.
+        val_clips, test_clips: in the sets to choose and to judge on, the same ones for every seed; 0 of val for none.
         workers: loader processes; 0 draws in the training process.
     """
 
@@ -96,10 +96,10 @@ class DrawnData(pl.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        counts = {"clips": clips, "frames": frames, "size": size, "batch": batch, "workers": workers + 1}
-        for name, value in (counts | {"val_clips": val_clips, "test_clips": test_clips}).items():
+        counts = {"clips": clips, "frames": frames, "size": size, "batch": batch, "test_clips": test_clips}
+        for name, value in (counts | {"workers": workers + 1, "val_clips": val_clips + 1}).items():
             if not 1 <= value < OTHERS:
-                raise UserError(f"data.{name} is out of range: workers from 0, the others from 1. Change it.")
+                raise UserError(f"data.{name} is out of range: workers and val_clips from 0, others from 1. Change it.")
         self.source, self.skipped, self.start_batch = f"drawn-{distribution.name}", {}, 0
         self.embed, self.distribution, self.clips, self.batch = cached(embed), distribution, clips, batch
         self.workers, self.seed = workers, seed
@@ -120,10 +120,12 @@ class DrawnData(pl.LightningDataModule):
         """The set of a split.
 
         Raises:
-            UserError: no such split.
+            UserError: no such split, or it has no clip.
         """
         if split not in self.sets:
             raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}. Choose one.")
+        if not len(self.sets[split]):
+            raise UserError(f"data.{split}_clips=0 draws no clip to look at; raise it.")
         return self.sets[split]
 
     def gap_seconds(self) -> float:
