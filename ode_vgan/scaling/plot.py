@@ -10,7 +10,7 @@ import numpy as np
 from ode_vgan.data.clips import write_atomic
 from ode_vgan.errors import UserError
 from ode_vgan.report.canvas import INK, MARKERS, PALE, Look, Picture, looks_of, picture, title
-from ode_vgan.scaling.words import sentence, short
+from ode_vgan.scaling.words import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,9 +49,10 @@ def draw(fitted: "Fitted", heading: str = "") -> Picture:
         title(axes, heading or fitted.chosen.y, fitted.recipe.told())
         _legend(axes, fitted, looks, shapes)
 
-    told = "; ".join(sentence(fitted, group.name) for group in groups)
+    laws = "; ".join(short(fitted, group.name) for group in groups)
+    alt = f"{fitted.chosen.y} against {fitted.chosen.x}, both logarithmic: {laws}."
     caption = _caption(fitted)
-    return picture(slug(fitted.chosen.y), heading or fitted.chosen.y, caption, f"Log-log plot. {told}.", on, (7.6, 4.6))
+    return picture(slug(fitted.chosen.y), heading or fitted.chosen.y, caption, alt, on, (7.6, 4.6))
 
 
 def write(drawn: Picture, path: str | Path) -> Path:

@@ -17,7 +17,7 @@ from ode_vgan.scaling.fit import Difference, compare
 from ode_vgan.scaling.fits import Fitted, Recipe, content_of, fit_groups
 from ode_vgan.scaling.plot import draw
 from ode_vgan.scaling.table import Wanted, narrowed, read_table
-from ode_vgan.scaling.words import conclusion, parameters, rests
+from ode_vgan.scaling.words import conclusion, parameters, rests, scatter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ def fit_table(fitted: Fitted) -> str:
         cells = {"group": group.name, "points": str(len(group.points)), "runs": str(len(set(group.points.run)))}
         if group.name in fitted.fits:
             fit = fitted.fits[group.name]
-            cells |= parameters(fit) | {"rests on": rests(fit) + (" (few)" if fit.few else "")}
+            cells |= parameters(fit) | {"scatter": scatter(fit), "rests on": rests(fit) + (" (few)" if fit.few else "")}
         else:
             cells |= {"rests on": fitted.refused[group.name]}
         rows.append(Row(cells))
@@ -185,7 +185,8 @@ def _other_table(section: Section) -> str:
             more = f", E∞ {parameters(fit)['E∞']}" if fit and "e_inf" in fit.parameters else ""
             cells[group.name] = f"{parameters(fit)['α']}{more}" if fit else "-"
         rows.append(Row(cells))
-    return f"The exponent under other recipes, all points shown to each but the first:\n\n{results_table(rows)}"
+    held = ", which see the held-out points" if section.fitted.recipe.hold_out else ""
+    return f"The exponent under other recipes{held}:\n\n{results_table(rows)}"
 
 
 def _write(out: Path, sections: Sequence[Section], page: str) -> list[Path]:

@@ -3,19 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from ode_vgan.scaling.fit import Difference, Fit, HeldOut
+    from ode_vgan.scaling.fit import Difference, Fit
     from ode_vgan.scaling.fits import Fitted
 
 SIGNS = {"beta": "β", "alpha": "α", "e_inf": "E∞", "alpha_after": "α after", "break": "break at"}
 SIGNS |= {"frontier": "α of compute", "size": "share of size"}
 EXPONENTS = {"chinchilla": "frontier"}  # of compute, where it is not alpha
-LAWS = {
-    "power": "E = β C^α",
-    "saturating": "E = E∞ + β C^α",
-    "broken": "E = β C^α, with another exponent after a break",
-    "chinchilla": "L = E + A/N^α + B/D^β",
-}
 
 
 def told(name: str, value: float, interval: tuple[float, float] | None = None) -> str:
@@ -45,25 +41,11 @@ def rests(fit: "Fit") -> str:
     return f"{fit.levels} levels over {fit.decades:.1f} decades"
 
 
-def sentence(fitted: "Fitted", name: str) -> str:
-    """What a group's law says, or why it has none."""
-    label = "" if len(fitted.chosen.groups) == 1 else f"{name}: "
-    if name not in fitted.fits:
-        return f"{label}no law, {fitted.refused[name].rstrip('.')}."
-    fit = fitted.fits[name]
-    about = ", ".join(f"{sign} {value}" for sign, value in parameters(fit).items())
-    few = ", which is too few for more than a look" if fit.few else ""
-    held = "".join(f" {held_out(one, fit.level)}" for one in fit.held_out)
-    return f"{label}{LAWS[fit.law]} with {about}, from {rests(fit)}{few}.{held}"
-
-
-def held_out(one: "HeldOut", level: float) -> str:
-    """What a law said of compute that it was not shown."""
-    inside = "inside" if one.low <= one.error <= one.high else "outside"
-    return (
-        f"At {one.compute:.3g}, held out, it says {one.predicted:.4g} where {one.error:.4g} was measured "
-        f"({one.off:+.1%}), {inside} the {level:.0%} interval of the law."
-    )
+def scatter(fit: "Fit") -> str:
+    """How far what a law rests on lies off it, as the root mean square of the logarithm."""
+    compute, error = fit.rests_on
+    gap = np.log(error / fit.predict(compute))
+    return f"{np.expm1(np.sqrt(np.mean(gap**2))):.1%}"
 
 
 def conclusion(fitted: "Fitted", pairs: Sequence["Difference"]) -> str:
