@@ -88,7 +88,7 @@ def test_the_state_of_another_architecture_or_one_that_is_not_finite_is_refused(
 def test_what_cannot_be_is_refused_in_a_line(scratch: ClipModel):
     for given, says in (
         ({"model": "clip-tinny", "pooling": MeanPooling()}, "no CLIP model 'clip-tinny'; close: clip-tiny"),
-        ({"model": "clip-xs", "pooling": MeanPooling(), "lock_image": True}, "set lock_image=false"),
+        ({"model": "clip-xs", "pooling": MeanPooling(), "lock_image": True}, "Set lock_image=false"),
         ({"model": "clip-xs", "pooling": MomentPooling(32)}, "64"),
     ):
         with pytest.raises(UserError, match=says):

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ode_vgan.embed.towers import build_towers, model_config, tokenizer
+from ode_vgan.embed.towers import LITE0, MINILM, build_towers, model_config, tokenizer
 from ode_vgan.errors import UserError
 
+TOWERS = {"image": "vision_cfg", "text": "text_cfg"}
 LOCKED = {
     "image": "towers.visual.trunk.",
     "text": "towers.text.transformer.",
@@ -20,8 +21,8 @@ class ClipModel(nn.Module):
     Args:
         model: a name among `embed/models/*.json` or of OpenCLIP.
         pooling: of `embed.pooling`, or any module that makes (B, E) of rows (B, T, E) and times (B, T).
-        lock_image: keep the image tower as it is and learn its projection only; needs a timm tower.
-        lock_text: the same for the text; needs a tower of transformers.
+        lock_image: keep the image tower as it is and learn its projection only; for towers that a package fills.
+        lock_text: the same for the text.
         weights: fill the towers that packages bring weights for.
         bias: give the logits a bias, as SigLIP has it.
 
@@ -29,7 +30,7 @@ class ClipModel(nn.Module):
         name: the model's. dim: E. locks: "image" and "text", whether locked.
 
     Raises:
-        UserError: no such model, a lock on a tower that has no projection apart, or a pooling of another width.
+        UserError: no such model, a lock on a tower that no package fills, or a pooling of another width.
 
     Source: Radford et al. (2021), "Learning transferable visual models from natural language supervision", section 2.3;
     locked towers: Zhai et al. (2022), "LiT". Differs: clips, and the pooling.
@@ -43,10 +44,9 @@ class ClipModel(nn.Module):
         config = model_config(model)
         self.name, self.dim = model, config["embed_dim"]
         self.locks = {"image": lock_image, "text": lock_text}
-        for side, kind in (("image", "timm_model_name"), ("text", "hf_model_name")):
-            tower = config["vision_cfg" if side == "image" else "text_cfg"]
-            if self.locks[side] and kind not in tower:
-                raise UserError(f"lock_{side}=true: {model}'s {side} tower has no {kind}; set lock_{side}=false.")
+        for side, kind, packaged in (("image", "timm_model_name", LITE0), ("text", "hf_model_name", MINILM)):
+            if self.locks[side] and config[TOWERS[side]].get(kind) != packaged:
+                raise UserError(f"lock_{side}=true: no package has {model}'s {side} tower. Set lock_{side}=false.")
         self.towers = build_towers(model, weights=weights, bias=bias)
         self.pooling = pooling
         if pooled_width(pooling, self.dim) != self.dim:
@@ -88,6 +88,8 @@ class ClipModel(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(N, E) unit rows from tokens (N, L)."""
+        if self.locks["text"]:
+            return self.project_text(self.text_features(tokens))
         return normalize(self.towers.encode_text(tokens), dim=-1)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
@@ -153,15 +155,30 @@ class ClipModel(nn.Module):
     def learned_state(self) -> dict[str, Tensor]:
         """The state without the locked towers, whose weights come with packages."""
         locked = tuple(prefix for side, prefix in LOCKED.items() if self.locks[side])
-        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(locked or ("\0",))}
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(locked)}
+
+    def described(self) -> dict:
+        """The arguments that build it again, plain, as a config has them.
+
+        Raises:
+            UserError: its pooling does not say how to build it.
+        """
+        kind, settings = type(self.pooling), getattr(self.pooling, "settings", None)
+        if settings is None:
+            raise UserError(f"pooling {kind.__name__} has no `settings` to build it again from. Give it some.")
+        pooling = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **settings}
+        locks = {f"lock_{side}": locked for side, locked in self.locks.items()}
+        return {"model": self.name, "pooling": pooling, **locks, "bias": self.logit_bias is not None}
 
     def load_learned(self, state: dict[str, Tensor]) -> None:
-        """Fill what `learned_state` gives.
+        """Fill what `learned_state` or `state_dict` gives.
 
         Raises:
             UserError: another architecture's, naming what does not fit, or a value that is not finite.
         """
         own = self.learned_state()
+        if any(name not in own and name.startswith(tuple(LOCKED.values())) for name in state):
+            own = self.state_dict()  # with the locked towers
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
         if missing or unknown or wrong:

@@ -23,7 +23,7 @@ from ode_vgan.embed.sentence import SentenceEmbedder
 from ode_vgan.errors import UserError
 from ode_vgan.provenance import started
 
-KIND = "matched"
+KIND, CLIP = "matched", "clip_tiny"
 MAPS = {"text.weight": 2, "text.bias": 1, "frames.weight": 2, "frames.bias": 1}  # name -> axes
 
 
@@ -141,7 +141,8 @@ def open_embedder(name: str, *, device: str = "cpu") -> Embedder:
     """An embedder of text and frames by name, as the command line takes it.
 
     Args:
-        name: "matched" (the repository's own), a folder that `fit_matched` wrote, or "openclip:MODEL:CHECKPOINT".
+        name: "matched" or "clip_tiny" (the repository's own), a folder that `fit_matched` wrote, a run or an exported
+            folder of a CLIP for clips, or "openclip:MODEL:CHECKPOINT".
 
     Raises:
         UserError: it is none of these.
@@ -156,9 +157,21 @@ def open_embedder(name: str, *, device: str = "cpu") -> Embedder:
         if not model or not checkpoint:
             raise UserError(f"embedder {name!r} needs a model and its file of weights: openclip:MODEL:CHECKPOINT.")
         return OpenClipEmbedder(model, checkpoint, device=device)
-    if not Path(name).is_dir():
-        raise UserError(f"no embedder {name!r}. Choose matched, openclip:MODEL:CHECKPOINT, or a fitted folder.")
+    if name != CLIP and not Path(name).exists():
+        raise UserError(f"no embedder {name!r}. Choose matched, {CLIP}, openclip:MODEL:CHECKPOINT, or a folder.")
+    if name == CLIP or not is_matched(Path(name)):
+        from ode_vgan.embed.clip import ClipEmbedder
+
+        return ClipEmbedder(None if name == CLIP else name, device=device)
     return MatchedEmbedder(name, device=device)
+
+
+def is_matched(folder: Path) -> bool:
+    """Whether a folder is of this module's kind, whole or not."""
+    try:
+        return json.loads((folder / "config.json").read_text()).get("kind") == KIND
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 @dataclass

@@ -5,7 +5,15 @@ from torch import Tensor, nn
 
 
 class MeanPooling(nn.Module):
-    """The mean over frames: any order of the same frames has the same vector."""
+    """The mean over frames: any order of the same frames has the same vector.
+
+    Attributes:
+        settings: arguments that build it again; every pooling has them.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.settings = {}
 
     def forward(self, rows: Tensor, times: Tensor) -> Tensor:
         """(B, E) from frames' rows (B, T, E) at times (B, T) seconds, which it ignores."""
@@ -24,6 +32,7 @@ class MomentPooling(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
+        self.settings = {"dim": dim}
         self.norm = nn.LayerNorm(2 * dim)
         self.mix = nn.Linear(2 * dim, dim)
         nn.init.normal_(self.mix.weight, std=0.02)
@@ -45,6 +54,7 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, dim: int, heads: int = 4):
         super().__init__()
+        self.settings = {"dim": dim, "heads": heads}
         self.place = nn.Linear(6, dim)
         self.layer = nn.TransformerEncoderLayer(
             dim, heads, 2 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True

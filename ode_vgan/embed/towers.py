@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import json
 import math
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,29 @@ def model_config(name: str) -> dict:
             f"no CLIP model {name!r}; {f'close: {close}; ' if close else ''}there are {ours} and OpenCLIP's."
         )
     return copy.deepcopy(open_clip().get_model_config(name))
+
+
+def embed_dim(name: str) -> int:
+    """E of a model, read without loading OpenCLIP where it is one of ours.
+
+    Raises:
+        UserError: no such model.
+    """
+    path = FOLDER / f"{name}.json"
+    return (json.loads(path.read_text()) if path.is_file() else model_config(name))["embed_dim"]
+
+
+def packaged_sha256(side: str) -> str:
+    """Hexadecimal sha256 of the file of weights that a package brings for a side, "image" or "text".
+
+    Raises:
+        UserError: the package is not installed, or its file is another.
+    """
+    from ode_vgan.embed.embedder import file_sha256
+    from ode_vgan.embed.sentence import packaged_folder
+    from ode_vgan.metrics.efficientnet import LITE0 as PACKAGED
+
+    return file_sha256(PACKAGED.locate() if side == "image" else packaged_folder() / "model.safetensors")
 
 
 def build_towers(name: str, *, weights: bool, bias: bool = False) -> nn.Module:
