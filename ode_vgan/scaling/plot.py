@@ -80,8 +80,12 @@ def slug(text: str) -> str:
 
 
 def _shapes(groups: Sequence["Group"]) -> dict[str, str]:
-    """A marker for each mark; none where marks tell nothing apart."""
-    marks = sorted({mark for group in groups for mark in group.marks})
+    """A marker for each mark, those of less compute first; none where marks tell nothing apart."""
+    spent: dict[str, list[float]] = {}
+    for group in groups:
+        for mark, compute in zip(group.marks, np.log(group.points.compute), strict=True):
+            spent.setdefault(mark, []).append(float(compute))
+    marks = sorted(spent, key=lambda mark: (np.mean(spent[mark]), mark))
     return dict(zip(marks, MARKERS * (1 + len(marks) // len(MARKERS)), strict=False)) if len(marks) > 1 else {}
 
 
