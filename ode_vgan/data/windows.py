@@ -22,27 +22,33 @@ class Sampling:
         strides: source frames from one window frame to the next; one is drawn per clip among those that fit it.
         irregular: T distinct frames drawn inside the span of the stride, so that the gaps differ.
         loop: clips repeat without end, so that a window may run past the last frame into the first.
+        whole: the T frames lie evenly from a clip's first to its last instead; nothing is drawn.
     """
 
     strides: tuple[int, ...] = (1,)
     irregular: bool = False
     loop: bool = False
+    whole: bool = False
 
     def __post_init__(self):
         strides = (self.strides,) if isinstance(self.strides, int) else tuple(int(stride) for stride in self.strides)
         object.__setattr__(self, "strides", strides)
         if not strides or min(strides) < 1:
             raise UserError(f"strides must be whole numbers >= 1, got {list(strides)}. Try strides=[1].")
+        if self.whole and self.irregular:
+            raise UserError("whole=true takes frames evenly, irregular=true does not. Set one of them to false.")
         if self.irregular and max(strides) == 1:
             raise UserError("irregular times need a stride above 1 to draw frames from, got [1]. Try strides=[2,3].")
 
     def needed(self, frames: int) -> int:
         """Source frames that the shortest window of `frames` frames covers; 1 where clips loop."""
+        if self.whole:
+            return frames
         return 1 if self.loop else span_frames(frames, min(self.strides))
 
     def plain(self) -> "Sampling":
         """The same clips at the first stride, evenly: what an evaluation looks at."""
-        return Sampling(strides=self.strides[:1], loop=self.loop)
+        return Sampling(strides=self.strides[:1], loop=self.loop, whole=self.whole)
 
 
 def span_frames(frames: int, stride: int) -> int:
@@ -67,6 +73,10 @@ def draw_window(
         UserError: the clip is too short for every stride.
     """
     count = len(times)
+    if sampling.whole and count >= frames:
+        return unroll(times, np.rint(np.linspace(0, count - 1, frames)).astype(np.int64), 0.0)
+    if sampling.whole:
+        raise UserError(f"{count} frames where {frames} are needed")
     fitting = [stride for stride in sampling.strides if period_seconds or span_frames(frames, stride) <= count]
     if not fitting:
         raise UserError(f"{count} frames where {sampling.needed(frames)} are needed")
