@@ -16,7 +16,7 @@ EXPONENTS = {"chinchilla": "frontier"}  # of compute, where it is not alpha
 
 def told(name: str, value: float, interval: tuple[float, float] | None = None) -> str:
     """A parameter with its interval: exponents to four decimals, others to four digits."""
-    if name.startswith("alpha"):
+    if name.startswith("alpha") or name in EXPONENTS.values():
         return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
     return f"{value:.4g}" + (f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else "")
 
@@ -42,7 +42,9 @@ def rests(fit: "Fit") -> str:
 
 
 def scatter(fit: "Fit") -> str:
-    """How far what a law rests on lies off it, as the root mean square of the logarithm."""
+    """How far what a law rests on lies off it, as the root mean square of the logarithm; a law of two axes has none."""
+    if fit.law in EXPONENTS:  # points need not lie on its best split of compute
+        return "-"
     compute, error = fit.rests_on
     gap = np.log(error / fit.predict(compute))
     return f"{np.expm1(np.sqrt(np.mean(gap**2))):.1%}"
