@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ode_vgan.cli.main import main
@@ -100,3 +101,39 @@ def test_a_users_error_is_one_line_and_exit_code_2(asked, told, capsys):
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("ode-vgan: error: ") and err.count("\n") == 1
     assert told in err
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small model without training, in OpenCLIP's format."""
+    pytest.importorskip("open_clip", reason="open-clip-torch is not installed")
+    from ode_vgan.embed.clip_model import ClipModel
+    from ode_vgan.embed.export import export
+    from ode_vgan.embed.pooling import MomentPooling
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("exported") / "xs-seed4"
+    export(ClipModel("clip-xs", MomentPooling(64)).eval(), folder)
+    return str(folder)
+
+
+def test_an_exported_model_is_judged_fine_tuned_and_told_apart_in_time(coloured, exported, tmp_path, capsys):
+    asked = ["--data", coloured, "--classes", "colour", "--least", "2", "--frames", "3", "--draws", "100"]
+    tasks = ["--tasks", "retrieval,direction,finetune", "--seeds", "2", "--epochs", "1", "--val-share", "0.3"]
+    assert main(["clip", "eval", exported, *asked, *tasks, "--json", str(tmp_path / "e.json")]) == 0
+    assert "| fine-tuned colour" in capsys.readouterr().out
+    told = json.loads((tmp_path / "e.json").read_text())
+    found = {f"{row['task']} {row['metric']}": row for row in told["results"]}
+    assert found["direction cosine of both ways"]["value"] < 1 - 1e-6  # the moment sees the order
+    facts = told["subjects"][exported]
+    assert len(facts["finetune colour"]["epochs"]) == 2 and facts["family"].endswith("/xs")
+
+
+def test_export_writes_what_it_read_and_refuses_a_folder_in_use(exported, tmp_path, capsys):
+    assert main(["clip", "export", exported, "--out", str(tmp_path / "again")]) == 0
+    assert "embeddings differ by 0 at most" in capsys.readouterr().out
+    assert (tmp_path / "again" / "open_clip_config.json").is_file()
+    assert main(["clip", "export", exported, "--out", str(tmp_path / "again")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert main(["clip", "export", str(tmp_path), "--out", str(tmp_path / "other")]) == 2
+    assert "holds no CLIP for clips" in capsys.readouterr().err

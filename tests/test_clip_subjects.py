@@ -76,14 +76,16 @@ def test_clips_of_different_sizes_and_empty_splits_are_refused_with_a_remedy(tmp
     assert read_sides(str(tmp_path), "test", size=16, frames=2).held.frames.shape[2:4] == (16, 16)
     with pytest.raises(UserError, match="give one of test, val, train"):
         read_sides(source, "dev")
-    with pytest.raises(UserError, match="no clip to judge by"):
+    with pytest.raises(UserError, match="no clip in split 'val' to judge by"):
         read_sides(source, "val", val_share=0.0)
 
 
-def test_classes_are_the_same_on_all_sides_and_rare_ones_are_counted(sides):
+def test_classes_are_the_same_on_all_sides_and_rare_ones_are_counted(source, sides):
     labels = labels_of("colour", sides, 2)
     assert labels.names == sorted(COLOURS) and not labels.left_out
     assert [sides.held.meta[i]["colour"] for i in labels.held[0]] == [labels.names[i] for i in labels.held[1]]
+    alone = read_sides(source, "test", frames=1, val_share=0.3, training=False)
+    assert alone.train is None and labels_of("colour", alone, 2).names == labels.names
     with pytest.raises(UserError, match="no 'texture' to make classes of. Give --classes of: .*colour"):
         labels_of("texture", sides, 2)
     with pytest.raises(UserError, match="colour has 0 classes of 99"):

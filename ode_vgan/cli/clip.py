@@ -40,8 +40,9 @@ def add_export(actions) -> None:
         formatter_class=Plain,
     )
     parser.set_defaults(clip_run=run_export)
-    parser.add_argument("subject", metavar="SUBJECT", help="clip_tiny, or a run folder of +experiment=clip_tiny")
+    parser.add_argument("subject", metavar="SUBJECT", help="clip_tiny, a run folder or an exported folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument("--hub", action="store_true", help="name MiniLM as the hub does: to move or upload the folder")
 
 
 def add_search(actions) -> None:
@@ -77,20 +78,20 @@ def run_export(args: argparse.Namespace) -> None:
         )
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(f"{args.out} exists and is not empty. Choose another --out, or remove it.")
-    far = written_and_read(model, args.out)
+    far = written_and_read(model, args.out, args.hub)
     if not far < SAME:
         raise UserError(f"{args.out} gives other embeddings than {args.subject}: by up to {far:.2g}. Report this.")
     print(f"{args.out}: read back, embeddings differ by {far:.1g} at most")
     print(f"open_clip.create_model_and_transforms('local-dir:{args.out}')")
 
 
-def written_and_read(model: "ClipModel", folder: Path) -> float:
+def written_and_read(model: "ClipModel", folder: Path, hub: bool) -> float:
     """Export, load again, and return the largest difference of any number of a clip's or a text's row."""
     import torch
 
     from ode_vgan.embed.export import export, load_exported
 
-    export(model, folder)
+    export(model, folder, hub=hub)
     again = load_exported(folder)
     side = model.image_size
     frames = torch.randint(0, 256, (1, 3, side, side, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

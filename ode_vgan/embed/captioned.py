@@ -1,7 +1,7 @@
 """Captioned clips read for an evaluation: frames with their times, and sides that share no concept."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,11 +70,13 @@ class Sides:
 
     Attributes:
         held: clips that the numbers are of. train: those that a probe learns. choose: those that decide its settings.
+        learnable: meta of what could be in `train`, whether it was read or not.
     """
 
     held: CaptionedClips
     train: CaptionedClips | None = None
     choose: CaptionedClips | None = None
+    learnable: list[dict] = field(default_factory=list)
 
     @property
     def disjoint(self) -> bool:
@@ -97,11 +99,11 @@ def read_sides(
     """Read one split of a source, and what is left of its training split without that one's concepts.
 
     Args:
-        source: `drawn`, or `emoji`, `shapes` or a folder, as `open_source` takes it.
-        split: "test"; "val", a share of the training concepts, to develop on; or "train", what "val" leaves of it.
+        source: `drawn`, or what `open_source` takes. split: "test"; "val", a share of the training concepts, to develop
+            on; or "train", what "val" leaves of it.
         frames: T, evenly from a clip's first to its last. size: side of a central square, px; None keeps the clip's.
-        val_share: of the training concepts (meta `concept`, else the key).
-        limit: clips a side, at most. training: whether `train` and `choose` are read too.
+        val_share: of the training concepts (meta `concept`, else the key). limit: clips a side, at most.
+        training: whether `train` and `choose` are read too.
 
     Raises:
         UserError: no such split, nothing in it, or clips of different sizes without `size`.
@@ -112,16 +114,15 @@ def read_sides(
         from ode_vgan.embed.captioned_drawn import drawn_sides
 
         return drawn_sides(split, frames=frames, size=size, limit=limit, training=training)
-    train, test = split_entries(open_source(source), ("train", "test"))
-    kept, aside = set_aside(train, val_share)
-    held = {"test": test, "val": aside, "train": kept}[split][:limit]
-    rest, choose = ([], []) if split == "train" or not training else _parted(held, kept, aside, split, val_share)
-    concepts = {name: i for i, name in enumerate(sorted({concept_of(entry) for entry in [*train, *test]}))}
-    sides = [read_clips(bar(part[:limit]), concepts, frames=frames, size=size) for part in (held, rest, choose)]
+    held, rest, choose = (part[:limit] for part in _parted(open_source(source), split, val_share))
+    names = sorted({concept_of(entry) for entry in [*held, *rest, *choose]})
+    concepts = {name: i for i, name in enumerate(names)}
+    parts = (held, rest, choose) if training else (held, [], [])
+    sides = [read_clips(bar(part), concepts, frames=frames, size=size) for part in parts]
     if not len(sides[0]):
-        why = describe(sides[0].skipped) if sides[0].skipped else "no clip"
-        raise UserError(f"{source}: split {split!r} has no clip to judge by: {why}. Choose another split or source.")
-    return Sides(*(side if len(side) else None for side in sides))
+        why = describe(sides[0].skipped)
+        raise UserError(f"{source}: no clip in split {split!r} to judge by: {why}. Choose another.")
+    return Sides(*(side if len(side) else None for side in sides), [entry.meta for entry in rest])
 
 
 def read_split(
@@ -143,12 +144,17 @@ def read_split(
     return read_clips(bar(entries), concepts, frames=frames, size=size)
 
 
-def _parted(held: Sequence[Entry], kept: list[Entry], aside: list[Entry], split: str, share: float) -> tuple:
-    """Training and validation entries without a concept of the held ones."""
+def _parted(entries: list[Entry], split: str, share: float) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Entries held, and those to learn and to choose on, which share no concept with them."""
+    train, test = split_entries(entries, ("train", "test"))
+    kept, aside = set_aside(train, share)
+    held = {"test": test, "val": aside, "train": kept}[split]
+    if split == "train":
+        return held, [], []
     if split == "val":  # the set that decides is then the next share of the training concepts
         kept, aside = set_aside(kept, 2 * share)
     out = {concept_of(entry) for entry in held}
-    return tuple([entry for entry in part if concept_of(entry) not in out] for part in (kept, aside))
+    return held, *([entry for entry in part if concept_of(entry) not in out] for part in (kept, aside))
 
 
 def concept_of(entry: Entry) -> str:

@@ -49,4 +49,4 @@ def drawn_sides(
         return Sides(held)
     worlds = [World(PROBE_SEED, name, 0.0, NOISE) for name in ("train", "val")]
     train, choose = (drawn_clips(world, count, frames=frames, size=px) for world in worlds)
-    return Sides(held, train, choose)
+    return Sides(held, train, choose, train.meta)

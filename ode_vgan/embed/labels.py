@@ -38,8 +38,9 @@ def labels_of(name: str, sides: Sides, least: int) -> Labels:
     if any(one is None for one in values.values()):
         known = sorted({key for clip in sides.held.meta for key in clip})
         raise UserError(f"clips have no {name!r} to make classes of. Give --classes of: {', '.join(known) or 'none'}.")
-    counts = Counter(value for value in values.get("train", values["held"]) if value is not None)
-    names = sorted(value for value, count in counts.items() if count >= (least if "train" in values else 1))
+    known = sides.learnable or sides.held.meta
+    counts = Counter(str(clip[name]) for clip in known if clip.get(name) not in (None, ""))
+    names = sorted(value for value, count in counts.items() if count >= (least if sides.learnable else 1))
     kept = {side: labelled(one, names) for side, one in values.items()}
     if len(names) < 2 or not len(kept["held"][0]):
         few = f"{name} has {len(names)} classes of {least} training clips or more"

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, one_hot
 
 from ode_vgan.errors import UserError
 
 L2_GRID = tuple(10 ** (exponent / 2) for exponent in range(2, -13, -1))  # from 10 down to 1e-6
-STEPS, GRADIENT = 2000, 1e-7
+SEARCH = {"maxiter": 5000, "maxfun": 10_000, "gtol": 1e-7, "ftol": 0.0, "maxcor": 20}
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,23 @@ def fit_probe(rows: Tensor, labels: Tensor, classes: int, l2: float, start: Prob
     mean = rows.double().mean(0)
     scale = (rows.double() - mean).square().mean().sqrt().clamp(min=1e-12)
     x = (rows.double() - mean) / scale
-    weight = (torch.zeros(classes, x.shape[1]) if start is None else start.weight).double().clone().requires_grad_()
-    bias = (torch.zeros(classes) if start is None else start.bias).double().clone().requires_grad_()
-    search = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, tolerance_grad=GRADIENT, tolerance_change=0.0, line_search_fn="strong_wolfe"
-    )
+    own = one_hot(labels, classes).double()
+    first = torch.zeros(classes, x.shape[1] + 1).double()
+    if start is not None:
+        first = torch.cat([start.weight, start.bias[:, None]], 1)
+    found = minimize(_objective, first.flatten().numpy(), (x, own, l2), jac=True, method="L-BFGS-B", options=SEARCH)
+    weight, bias = torch.from_numpy(found.x).view(classes, -1).split([x.shape[1], 1], 1)
+    return Probe(weight.contiguous(), bias[:, 0].clone(), mean, scale, l2)
 
-    def objective() -> Tensor:
-        search.zero_grad()
-        loss = cross_entropy(linear(x, weight, bias), labels) + l2 / 2 * weight.square().sum()
-        loss.backward()
-        return loss
 
-    with torch.enable_grad():
-        search.step(objective)
-    return Probe(weight.detach(), bias.detach(), mean, scale, l2)
+def _objective(flat: np.ndarray, x: Tensor, own: Tensor, l2: float) -> tuple[float, np.ndarray]:
+    """The loss, and its slope, of weights and biases (K, E + 1) on rows (N, E) of classes (N, K)."""
+    weight, bias = torch.from_numpy(flat).view(own.shape[1], -1).split([x.shape[1], 1], 1)
+    told = linear(x, weight, bias[:, 0]).log_softmax(1)
+    loss = -(own * told).sum(1).mean() + l2 / 2 * weight.square().sum()
+    error = (told.exp() - own) / len(x)
+    slope = torch.cat([error.T @ x + l2 * weight, error.sum(0)[:, None]], 1)
+    return float(loss), slope.flatten().numpy()
 
 
 @dataclass(frozen=True)
