@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ode_vgan.callbacks import EveryClips, spent
-from ode_vgan.embed.clip_model import ClipModel
+from ode_vgan.embed.clip_model import LOCKED, ClipModel
 from ode_vgan.embed.remembered import LockedFeatures
 from ode_vgan.embed.standardised import Standardised
 from ode_vgan.embed.validation import Encoder, draw_nearest, played, validate, validation_clips
@@ -145,6 +145,19 @@ class ClipTraining(Training):
 
     def on_train_epoch_end(self) -> None:
         self.features.save()
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        for name in self._locked():  # their packages have them
+            del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        own = self.state_dict()
+        checkpoint["state_dict"] |= {name: own[name] for name in self._locked()}
+
+    def _locked(self) -> list[str]:
+        prefixes = tuple(f"clip.{LOCKED[side]}" for side, locked in self.clip.locks.items() if locked)
+        return [name for name in self.state_dict() if name.startswith(prefixes or ("\0",))]
 
     def count(self, frames: int, size: int, gap_seconds: float | None, embed_dim: int) -> dict[str, float]:
         """Multiply-accumulates per clip: the image side of all its frames, the text side of one caption, the pooling.
