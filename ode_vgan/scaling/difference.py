@@ -63,14 +63,21 @@ def compare(fits: Mapping[str, "Fit"]) -> list[Difference]:
     return [_pair(a, fits[a], b, fits[b]) for a, b in combinations(fits, 2)]
 
 
+def inner(draws: np.ndarray, level: float) -> np.ndarray:
+    """(2, ...) low and high between which the share `level` of (B, ...) draws lies, those that are no number left out.
+
+    The quantiles are those of the law that B draws come from, so that few draws make no narrower interval.
+    """
+    return np.nanquantile(draws, ((1 - level) / 2, (1 + level) / 2), axis=0, method="weibull")
+
+
 def _pair(a: str, first: "Fit", b: str, second: "Fit") -> Difference:
-    tails = ((1 - first.level) / 2, (1 + first.level) / 2)
     at = 10 ** ((first.centre + second.centre) / 2)
     where = np.array([at])
     turned = _differences(first.exponents(), second.exponents())
-    exponent = tuple(map(float, np.quantile(turned, tails)))
+    exponent = tuple(map(float, inner(turned, first.level)))
     shifted = _differences(first.log10_drawn(where)[:, 0], second.log10_drawn(where)[:, 0])
-    offset = tuple(float(10**one) for one in np.quantile(shifted, tails))
+    offset = tuple(float(10**one) for one in inner(shifted, first.level))
     verdict = EXPONENT if _outside(0, exponent) else OFFSET if _outside(1, offset) else NEITHER
     ratio = float(second.predict(where)[0] / first.predict(where)[0])
     return Difference(a, b, second.exponent - first.exponent, exponent, at, ratio, offset, verdict, first.level)

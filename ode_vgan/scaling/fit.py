@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ode_vgan.errors import UserError
-from ode_vgan.scaling import bootstrap as resampling
 from ode_vgan.scaling import chinchilla
-from ode_vgan.scaling.difference import Difference, compare
-from ode_vgan.scaling.laws import CURVES, Law, Points
+from ode_vgan.scaling.bootstrap import draws as drawn
+from ode_vgan.scaling.difference import Difference, compare, inner
+from ode_vgan.scaling.laws import CURVES, POWER, Law, Points
 from ode_vgan.scaling.leastsquares import curve
 from ode_vgan.scaling.selection import Selected, levels, select
 
@@ -17,6 +17,9 @@ __all__ = ["Difference", "Fit", "HeldOut", "compare", "fit"]
 LAWS = CURVES | {"chinchilla": chinchilla.CHINCHILLA}
 LEAST_LEVELS = 5
 LEAST_DECADES = 1.0
+FEW_RUNS = 3
+SHIFT = 0.1  # of the interval's width, from which a bias of the recipe is told
+UNSURE = ("saturating", "broken")
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Fit:
 
     def predict_interval(self, compute: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) low and (N,) high of the law at (N,) compute, at the fit's level."""
-        low, high = np.nanquantile(self.log10_drawn(compute), self._tails(), axis=0)
+        low, high = inner(self.log10_drawn(compute), self.level)
         return 10**low, 10**high
 
     def log10_drawn(self, compute: np.ndarray) -> np.ndarray:
@@ -96,9 +99,6 @@ class Fit:
 
     def _curve(self, compute: np.ndarray, theta: np.ndarray) -> np.ndarray:
         return LAWS[self.law].curve(np.log10(np.asarray(compute, dtype=np.float64)) - self.centre, theta)
-
-    def _tails(self) -> tuple[float, float]:
-        return (1 - self.level) / 2, (1 + self.level) / 2
 
     def to_json(self) -> dict[str, object]:
         """Plain data."""
@@ -155,19 +155,20 @@ def fit(
     generator = np.random.default_rng(seed)
     if law == "chinchilla":
         select = "all"
-        centre, chosen = 0.0, _select(LAWS["power"], *_logs(seen), select, bins)
+        centre, chosen = 0.0, _select(POWER, *_logs(seen), select, bins)
         theta, draws = chinchilla.fit(seen, bootstrap, generator)
     else:
         centre, chosen = float(np.log10(seen.compute).mean()), _select(LAWS[law], *_logs(seen), select, bins)
         theta = curve(LAWS[law], chosen, centre)
-        draws = _draws(LAWS[law], seen, theta, (select, bins), bootstrap, generator)
-    named, tails = LAWS[law].named, ((1 - level) / 2, (1 + level) / 2)
+        draws = drawn(LAWS[law], seen, theta, (select, bins), bootstrap, generator)
+    named = LAWS[law].named
     used = chosen.weight[0] > 0
     found = Fit(
         law, _told(select, bins), select, {name: float(one[0]) for name, one in named(theta, centre).items()},
-        {name: tuple(map(float, np.nanquantile(all_, tails))) for name, all_ in named(draws, centre).items()},
+        {name: tuple(map(float, inner(all_, level))) for name, all_ in named(draws, centre).items()},
         count, decades, few, level, (10 ** chosen.x[used], 10 ** chosen.y[0, used]), held, centre, theta[0], draws,
     )  # fmt: skip
+    found = replace(found, notes=tuple(_notes(found, len(np.unique(seen.run)))))
     return _tried(found, points.take(held)) if hold_out else found
 
 
@@ -203,7 +204,7 @@ def _check_range(points: Points | None, allow_few: bool, hold_out: int) -> tuple
 
 
 def _select(form: Law, x: np.ndarray, y: np.ndarray, how: str, bins: int) -> Selected:
-    chosen = select(x, y, how, bins)
+    chosen = select(x, y, how, bins, form is POWER)
     count = int(chosen.weight[0].sum())
     if count < form.size + (form.size > 2):
         raise UserError(
@@ -213,28 +214,27 @@ def _select(form: Law, x: np.ndarray, y: np.ndarray, how: str, bins: int) -> Sel
     return chosen
 
 
-def _draws(
-    form: Law, points: Points, theta: np.ndarray, how: tuple[str, int], count: int, generator: np.random.Generator
-) -> np.ndarray:
-    """(count, P) of what the parameters may be."""
-    x, y = np.log10(points.compute), np.log10(points.error)[None]
-    centre = x.mean()
-    u = x - centre
-    through = curve(form, select(x, y, "all"), centre)
-    noise = resampling.scatter(u, (y - form.curve(u, through))[0], points.run)
-    again = form.curve(u, theta) + resampling.drawn(u, points.run, noise, count, generator)
-    off = curve(form, select(x, again, *how), centre, theta[0]) - theta
-    off[:, 0] -= np.nanmean(off[:, 0])  # the level of the best is itself, not what they are the best of
-    if form.size == 2:
-        here, there = (resampling.uncertainty(u, errors, points.run) for errors in (y, again))
-        off[:, :2] *= here / there
-    return theta - off
+def _notes(found: Fit, runs: int) -> list[str]:
+    """What a reader of the intervals should know."""
+    notes = []
+    low, high = found.intervals[LAWS[found.law].exponent]
+    shift = found.exponent - float(np.nanmedian(found.exponents()))
+    if found.law == "power" and found.select != "all" and abs(shift) > SHIFT * (high - low):
+        notes.append(
+            f"{found.recipe} moves the exponent by about {shift:+.3f} at these computes; the exponent is the recipe's, "
+            "its interval is that of the law"
+        )
+    if found.law in UNSURE and found.select != "all":
+        notes.append(f"intervals of the {found.law} law of {found.recipe} are too narrow; those of all points hold")
+    if runs <= FEW_RUNS:
+        what = "points scatter as if each were a run" if runs == 1 else f"{runs - 1} degrees of freedom between them"
+        notes.append(f"{runs} run{'s' * (runs > 1)}: {what}")
+    return notes
 
 
 def _tried(found: Fit, points: Points) -> Fit:
     """The fit with what it says of points that it was not shown."""
     index = levels(points.compute)
-    tails = ((1 - found.level) / 2, (1 + found.level) / 2)
     tried = []
     for one in range(index.max() + 1):
         there = points.take(index == one)
@@ -242,7 +242,7 @@ def _tried(found: Fit, points: Points) -> Fit:
             there = there.take(np.array([there.error.argmin()]))
         compute, error = (float(np.exp(np.log(side).mean())) for side in (there.compute, there.error))
         said = float(_said(found, there, found.theta[None]).mean())
-        low, high = np.nanquantile(_said(found, there, found.draws).mean(axis=1), tails)
+        low, high = inner(_said(found, there, found.draws).mean(axis=1), found.level)
         tried.append(HeldOut(compute, error, 10**said, float(10**low), float(10**high)))
     return replace(found, held_out=tuple(tried))
 

@@ -8,6 +8,8 @@ import numpy as np
 from ode_vgan.errors import UserError
 
 BREAK_DECADES = 0.25  # half the decades of compute over which the broken law bends
+WITHIN = 0.15  # share of the decades of compute that a break leaves on either side
+FREE = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Law:
         starts: (u (M,), line (B, 2), low (B,)) -> (S, B, P) where fits begin; line is the level and slope of the power
             law through the points, low their least log10 error.
         named: (theta (B, P), centre) -> parameters as they are published, (B,) each.
-        bounds: low and high of each parameter, as theta. exponent: which of the named is compute's.
+        bounds: (u (M,)) -> (P, 2) low and high of each parameter. exponent: which of the named is compute's.
     """
 
     name: str
@@ -86,8 +88,15 @@ class Law:
     curve: Callable[[np.ndarray, np.ndarray], np.ndarray]
     starts: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     named: Callable[[np.ndarray, float], dict[str, np.ndarray]]
-    bounds: tuple[tuple[float, float], ...] = ()
+    bounds: Callable[[np.ndarray], np.ndarray] | None = None
     exponent: str = "alpha"
+
+    def clip(self, theta: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Parameters within their bounds."""
+        if self.bounds is None:
+            return theta
+        low, high = self.bounds(u).T
+        return np.clip(theta, low, high)
 
 
 def _power_named(theta: np.ndarray, centre: float) -> dict[str, np.ndarray]:
@@ -135,6 +144,12 @@ def _broken_starts(u: np.ndarray, line: np.ndarray, low: np.ndarray) -> np.ndarr
     return np.stack(starts)
 
 
+def _broken_bounds(u: np.ndarray) -> np.ndarray:
+    """The break lies among the points, with some of them on either side."""
+    side = WITHIN * (u.max() - u.min())
+    return np.array([FREE, FREE, FREE, (u.min() + side, u.max() - side)])
+
+
 def _broken_named(theta: np.ndarray, centre: float) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore"):
         place = 10 ** (theta[:, 3] + centre)
@@ -144,7 +159,7 @@ def _broken_named(theta: np.ndarray, centre: float) -> dict[str, np.ndarray]:
 POWER = Law("power", 2, _power_curve, lambda u, line, low: line[None], _power_named)
 SATURATING = Law(
     "saturating", 3, _saturating_curve, _saturating_starts, _saturating_named,
-    ((-np.inf, np.inf), (-np.inf, np.inf), (0.0, np.inf)),
+    lambda u: np.array([FREE, FREE, (0.0, np.inf)]),
 )  # fmt: skip
-BROKEN = Law("broken", 4, _broken_curve, _broken_starts, _broken_named)
+BROKEN = Law("broken", 4, _broken_curve, _broken_starts, _broken_named, _broken_bounds)
 CURVES = {law.name: law for law in (POWER, SATURATING, BROKEN)}

@@ -28,7 +28,7 @@ def curve(law: Law, selected: Selected, centre: float, near: np.ndarray | None =
     """Parameters of least squared log10 error.
 
     Args:
-        near: (P,) a further start, such as the fit of the points as they are.
+        near: (P,) where to start: the fit of the points that these versions are of.
 
     Returns:
         (B, P).
@@ -37,12 +37,15 @@ def curve(law: Law, selected: Selected, centre: float, near: np.ndarray | None =
     if law.size == 2:
         return straight
     u = selected.x - centre
-    low = np.where(selected.weight > 0, selected.y, np.inf).min(axis=1)
-    safe = np.where(np.isfinite(straight), straight, 0.0)
-    starts = law.starts(u, safe, low)
-    if near is not None:
-        starts = np.concatenate([starts, np.broadcast_to(near, (1, *starts.shape[1:]))])
-    fits = [descend(lambda theta: law.curve(u, theta), selected, start, law.bounds) for start in starts]
+    if near is None:
+        low = np.where(selected.weight > 0, selected.y, np.inf).min(axis=1)
+        starts = law.starts(u, straight, low)
+    else:
+        starts = np.broadcast_to(near, (1, len(straight), law.size))
+    fits = [
+        descend(lambda theta: law.curve(u, theta), selected, start, lambda theta: law.clip(theta, u))
+        for start in starts
+    ]
     costs = np.stack([cost for _, cost in fits])
     best = costs.argmin(axis=0)
     return np.stack([theta for theta, _ in fits])[best, np.arange(len(best))]
@@ -50,17 +53,16 @@ def curve(law: Law, selected: Selected, centre: float, near: np.ndarray | None =
 
 def descend(
     model: Callable[[np.ndarray], np.ndarray], selected: Selected, start: np.ndarray,
-    bounds: tuple[tuple[float, float], ...] = (),
+    clip: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Levenberg-Marquardt from one start a version; parameters are clipped to their bounds.
+    """Levenberg-Marquardt from one start a version.
 
     Args:
-        model: theta (B, P) -> (B, M). start: (B, P).
+        model: theta (B, P) -> (B, M). start: (B, P). clip: keeps theta within bounds.
 
     Returns:
         (B, P) and the (B,) weighted sum of squares there.
     """
-    low, high = (np.array([bound[side] for bound in bounds]) if bounds else None for side in (0, 1))
     theta = np.array(start, dtype=np.float64)
     root = np.sqrt(selected.weight)
     gap = root * (model(theta) - selected.y)
@@ -72,7 +74,7 @@ def descend(
         scale = np.einsum("bpp->bp", normal) + 1e-12
         normal[:, range(theta.shape[1]), range(theta.shape[1])] += damping[:, None] * scale
         step = np.linalg.solve(normal, np.einsum("bmp,bm->bp", slopes, gap)[..., None])[..., 0]
-        tried = theta - step if low is None else np.clip(theta - step, low, high)
+        tried = clip(theta - step)
         tried_gap = root * (model(tried) - selected.y)
         tried_cost = (tried_gap**2).sum(axis=1)
         better = tried_cost < cost

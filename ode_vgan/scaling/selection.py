@@ -37,7 +37,7 @@ def levels(compute: np.ndarray) -> np.ndarray:
     return index
 
 
-def select(x: np.ndarray, y: np.ndarray, how: str, bins: int = 5) -> Selected:
+def select(x: np.ndarray, y: np.ndarray, how: str, bins: int = 5, centred: bool = True) -> Selected:
     """Choose what a law rests on.
 
     binned is the recipe of the OpenCLIP scaling study: equal steps of log10 compute from the least to 0.1 above the
@@ -46,6 +46,7 @@ def select(x: np.ndarray, y: np.ndarray, how: str, bins: int = 5) -> Selected:
     Args:
         x: (N,) log10 compute. y: (B, N) log10 error.
         how: binned, pareto (no other point has less error at less or equal compute) or all. bins: of binned.
+        centred: binned puts the best of a step at its centre, as the study does, which bends a curve; else where it is.
 
     Raises:
         UserError: another selection, fewer than 2 bins.
@@ -54,7 +55,7 @@ def select(x: np.ndarray, y: np.ndarray, how: str, bins: int = 5) -> Selected:
         LAION-AI/scaling-laws-openclip.
     """
     if how == "binned":
-        return _binned(x, y, bins)
+        return _binned(x, y, bins, centred)
     if how == "pareto":
         return _pareto(x, y)
     if how == "all":
@@ -62,14 +63,20 @@ def select(x: np.ndarray, y: np.ndarray, how: str, bins: int = 5) -> Selected:
     raise UserError(f"no selection {how!r}; choose {', '.join(SELECTIONS)}.")
 
 
-def _binned(x: np.ndarray, y: np.ndarray, bins: int) -> Selected:
+def _binned(x: np.ndarray, y: np.ndarray, bins: int, centred: bool) -> Selected:
     if bins < 2:
         raise UserError(f"{bins} bins make no line; take 2 or more.")
     edges = np.linspace(x.min(), x.max() + MARGIN, bins + 1)
     index = np.searchsorted(edges, x, side="right") - 1
     filled = np.unique(index)
-    best = np.stack([y[:, index == one].min(axis=1) for one in filled], axis=1)
-    return Selected((edges[filled] + edges[filled + 1]) / 2, best, np.ones_like(best))
+    if centred:
+        best = np.stack([y[:, index == one].min(axis=1) for one in filled], axis=1)
+        return Selected((edges[filled] + edges[filled + 1]) / 2, best, np.ones_like(best))
+    weight = np.zeros_like(y)
+    for one in filled:
+        own = np.flatnonzero(index == one)
+        weight[np.arange(len(y)), own[y[:, own].argmin(axis=1)]] = 1
+    return Selected(x, y, weight)
 
 
 def _pareto(x: np.ndarray, y: np.ndarray) -> Selected:
