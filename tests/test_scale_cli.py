@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from ode_vgan.cli.main import main
+from ode_vgan.cli.main import build_parser, main
 from ode_vgan.scaling import ledger
 from tests.shared_data import shared
 from tests.test_ledger import clip_run, gan_run
+from tests.test_readme import _compose, readme_commands
 
 QUICK = ["--bootstrap", "100"]
+PAGE = (Path(__file__).resolve().parents[1] / "ode_vgan" / "scaling" / "README.md").read_text()
 
 
 def write_csv(path: Path, columns: dict) -> str:
@@ -181,3 +183,18 @@ def test_the_openclip_studys_exponents_come_out_of_its_own_csv(capsys, tmp_path)
         out = said(capsys, "fit", *columns, *options)
         assert f" {alpha} [" in out
         assert ("(few)" in out) == ("--allow-few" in options)
+
+
+@pytest.mark.parametrize("command", readme_commands(PAGE), ids=lambda command: " ".join(command.words)[:60])
+def test_every_command_on_the_page_is_accepted(command):
+    program, *rest = command.words
+    if program == "ode-vgan":
+        assert build_parser([rest[0]]).parse_args(rest).verb == rest[0]
+    else:
+        _compose([word for word in rest[1:] if word != "-m"])
+
+
+def test_the_page_goes_through_every_verb_and_every_column():
+    shown = {command.words[2] for command in readme_commands(PAGE) if command.words[1] == "scale"}
+    assert shown == {"collect", "fit", "predict", "plot", "compare", "report"}
+    assert [name for name in ledger.COLUMNS if not re.search(rf"\| .*\b{name}\b.* \|", PAGE)] == []
