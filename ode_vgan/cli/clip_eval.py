@@ -61,7 +61,7 @@ def run_eval(args: argparse.Namespace) -> None:
 
     from ode_vgan.embed.evaluate import LEARNED, judge, protocol
     from ode_vgan.embed.standings import gaps, standings
-    from ode_vgan.embed.subject import TrunkMemory, open_subject
+    from ode_vgan.embed.subject import open_subject
     from ode_vgan.report.clip_tables import report
     from ode_vgan.runs import write_json
 
@@ -69,8 +69,7 @@ def run_eval(args: argparse.Namespace) -> None:
         if path.is_dir():
             raise UserError(f"{path} is a folder; name a file.")
     plan = plan_of(args)
-    memory = TrunkMemory()
-    subjects = [open_subject(name, device=args.device, memory=memory) for name in unlike(args.subjects)]
+    subjects = [open_subject(name, device=args.device) for name in unlike(args.subjects)]
     told = {"disable": None, "leave": False}
     sides = sides_of(args, training=bool(set(LEARNED) & set(plan.tasks)))
     said = protocol(args.data, args.split, sides, plan)

@@ -1,6 +1,5 @@
 """Who is judged: an embedder of texts and clips, whatever it is made of, read frame by frame and then pooled."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ from torch.nn.functional import normalize
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.embed.matched import KIND as MATCHED
 from ode_vgan.embed.matched import open_embedder
+from ode_vgan.embed.remembered import LockedFeatures
 from ode_vgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,28 +21,8 @@ if TYPE_CHECKING:
 
 SHIPPED = "clip_tiny"
 BATCH = 16  # clips at a time
+KEPT = 50_000  # frames whose features by a locked tower are remembered
 SEED = re.compile(r"[-_]?seed=?(\d+)")
-
-
-class TrunkMemory:
-    """What locked image towers said of frames, so that runs which share a tower have the clips read once."""
-
-    def __init__(self):
-        self.kept: dict[tuple[str, str], Tensor] = {}
-
-    def features(self, model: "ClipModel", frames: Tensor) -> Tensor:
-        """`model.image_features` of uint8 frames (B, T, H, W, C), computed or remembered."""
-        said = hashlib.sha256(repr(tuple(frames.shape)).encode() + frames.contiguous().numpy().tobytes()).hexdigest()
-        key = (self._tower(model), said)
-        if key not in self.kept:
-            self.kept[key] = model.image_features(frames).cpu()
-        return self.kept[key].to(model.logit_scale.device)
-
-    def _tower(self, model: "ClipModel") -> str:
-        digest = hashlib.sha256(repr((model.image_size, model.towers.visual.preprocess_cfg)).encode())
-        for tensor in model.towers.visual.trunk.state_dict().values():
-            digest.update(tensor.cpu().numpy().tobytes())
-        return digest.hexdigest()
 
 
 class Subject:
@@ -51,22 +31,15 @@ class Subject:
     Args:
         name: as typed. embedder: of texts; without `model`, of single frames by `encode_each_frame` too.
         model: what reads frames and pools them, if the embedder is one of ours.
-        memory: of the frames that a locked tower has seen, shared with other subjects.
 
     Attributes:
         family: the name without its seed; runs of one family differ in nothing else.
         seed: in the name, or None.
     """
 
-    def __init__(
-        self,
-        name: str,
-        embedder: Embedder,
-        *,
-        model: "ClipModel | None" = None,
-        memory: TrunkMemory | None = None,
-    ):
-        self.name, self.embedder, self.model, self.memory = name, embedder, model, memory or TrunkMemory()
+    def __init__(self, name: str, embedder: Embedder, *, model: "ClipModel | None" = None):
+        self.name, self.embedder, self.model = name, embedder, model
+        self.features = LockedFeatures(model, KEPT) if model is not None and model.locks["image"] else None
         found = SEED.search(name)
         self.family, self.seed = SEED.sub("", name).rstrip("/"), int(found[1]) if found else None
 
@@ -83,7 +56,10 @@ class Subject:
     def rows(self, frames: Tensor, bar: Callable[[Iterable], Iterable] = lambda parts: parts) -> Tensor:
         """(N, T, E) float32 rows of single frames, from (N, T, H, W, 3) uint8; not all embedders give unit ones."""
         parts = [frames[start : start + BATCH] for start in range(0, len(frames), BATCH)]
-        return torch.cat([self._rows(part) for part in bar(parts)])
+        rows = torch.cat([self._rows(part) for part in bar(parts)])
+        if self.features is not None:
+            self.features.save()
+        return rows
 
     @torch.no_grad()
     def pool(self, rows: Tensor, times: Tensor) -> Tensor:
@@ -96,37 +72,37 @@ class Subject:
     def _rows(self, frames: Tensor) -> Tensor:
         if self.model is None:
             return self.embedder.encode_each_frame(frames)
-        if self.model.locks["image"]:
-            return self.model.project_frames(self.memory.features(self.model, frames)).float().cpu()
-        return self.model.encode_frames(frames.to(self.model.logit_scale.device)).float().cpu()
+        frames = frames.to(self.model.logit_scale.device)
+        known = self.features is not None  # by an earlier run with the same locked tower, or by training
+        rows = self.model.project_frames(self.features.frames(frames)) if known else self.model.encode_frames(frames)
+        return rows.float().cpu()
 
 
-def open_subject(name: str, *, device: str = "cpu", memory: TrunkMemory | None = None) -> Subject:
+def open_subject(name: str, *, device: str = "cpu") -> Subject:
     """An embedder by name, as the command line takes it.
 
     Args:
         name: "clip_tiny" or "matched" (the repository's own), a run folder of +experiment=clip_tiny, a folder that
             `ode-vgan clip export` wrote, a folder that `fit_matched` wrote, or "openclip:MODEL:CHECKPOINT".
-        memory: see `Subject`.
 
     Raises:
         UserError: it is none of these, or reads no frames.
     """
     if name == SHIPPED:
-        return _clip(name, None, device, memory)
+        return _clip(name, None, device)
     if name == MATCHED or name.startswith("openclip:") or _is_matched(Path(name)):
         return Subject(name, open_embedder(name, device=device))
     if not Path(name).exists():
         known = f"{SHIPPED}, {MATCHED}, openclip:MODEL:CHECKPOINT, a run folder or an exported folder"
         raise UserError(f"{name} does not exist and is no embedder by name. Choose {known}.")
-    return _clip(name, name, device, memory)
+    return _clip(name, name, device)
 
 
-def _clip(name: str, folder: str | None, device: str, memory: TrunkMemory | None) -> Subject:
+def _clip(name: str, folder: str | None, device: str) -> Subject:
     from ode_vgan.embed.clip import ClipEmbedder
 
     embedder = ClipEmbedder(folder, device=device)
-    return Subject(name, embedder, model=embedder.model.eval(), memory=memory)
+    return Subject(name, embedder, model=embedder.model)
 
 
 def _is_matched(folder: Path) -> bool:
