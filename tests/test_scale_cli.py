@@ -97,6 +97,8 @@ def test_a_report_has_the_figure_the_tables_and_its_conclusions(capsys, study, t
     assert "1 - R@1 (test): curated: α = -0.2" in out and "Held-out compute is foretold within" in out
     assert "curated and web differ in exponent" in out
     page = (tmp_path / "report" / "report.md").read_text()
+    assert f"`ode-vgan scale report {study} --bootstrap 100 --hold-out 1 --out {tmp_path / 'report'}`" in page
+    assert "24 runs of seeds 0, 1, trained" in page
     for part in ("# study: error against compute", "c0ffee1", "(figures/r_1_test.png)", "web against curated",
                  "off by", "power law, Pareto front"):  # fmt: skip
         assert part in page

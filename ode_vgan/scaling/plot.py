@@ -123,10 +123,8 @@ def _limit(axes: "Axes", groups: Sequence["Group"], shown: tuple[float, float]) 
         if len(there):
             bottom, top = min(bottom, there.min() * 0.97), max(top, there.max() * 1.03)
     axes.set_ylim(bottom, top)
-    if top < 12 * bottom:
-        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    else:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    few = LogLocator(subs=(1, 2, 5) if top > 12 * bottom else (1, 1.5, 2, 3, 4, 6, 8))
+    axes.yaxis.set_major_locator(few if top > 2.5 * bottom else MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value > 0 else ""))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

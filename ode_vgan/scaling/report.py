@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ode_vgan.data.clips import write_atomic
 from ode_vgan.errors import UserError
+from ode_vgan.provenance import started
 from ode_vgan.report.canvas import Picture
 from ode_vgan.report.table import Row, results_table
 from ode_vgan.runs import write_json
@@ -16,7 +18,7 @@ from ode_vgan.scaling import studies
 from ode_vgan.scaling.fit import Difference, compare
 from ode_vgan.scaling.fits import Fitted, Recipe, content_of, fit_groups
 from ode_vgan.scaling.plot import draw
-from ode_vgan.scaling.table import Wanted, narrowed, read_table
+from ode_vgan.scaling.table import Group, Wanted, narrowed, read_table
 from ode_vgan.scaling.words import conclusion, parameters, rests, scatter
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def write_report(
     if not sections:
         raise UserError(f"{path} has no metric with a law: {next(iter(skipped.values()))}")
     conclusions = [conclusion(one.fitted, one.pairs) for one in sections]
-    files = _write(Path(out), sections, _page(table, sections, skipped, conclusions, asked))
+    made = command(path, metrics, asked, recipe, str(out))
+    files = _write(Path(out), sections, _page(table, sections, skipped, conclusions, made))
     return Report(conclusions, files, skipped)
 
 
@@ -79,7 +82,7 @@ def fit_table(fitted: Fitted) -> str:
     """Markdown: a row a group, its law with intervals, what it rests on; or why it has none."""
     rows = []
     for group in fitted.chosen.groups:
-        cells = {"group": group.name, "points": str(len(group.points)), "runs": str(len(set(group.points.run)))}
+        cells = {"group": group.name, "points": str(len(group.points)), "runs": str(len(_runs(group)))}
         if group.name in fitted.fits:
             fit = fitted.fits[group.name]
             cells |= parameters(fit) | {"scatter": scatter(fit), "rests on": rests(fit) + (" (few)" if fit.few else "")}
@@ -134,6 +137,22 @@ def notes(fitted: Fitted) -> list[str]:
     return [*fitted.chosen.notes, *own, *told]
 
 
+def command(path: str | Path, metrics: Sequence[str] | None, asked: studies.Asked, recipe: Recipe, out: str) -> str:
+    """The line that makes a report again."""
+    options = [("metric", metric) for metric in metrics or ()]
+    for given, default in ((asked, studies.Asked()), (recipe, Recipe())):
+        named = {name: value for name, value in vars(given).items() if value != getattr(default, name)}
+        options += [(name.replace("_", "-"), value) for name, value in named.items() if name != "metric"]
+    words = [
+        word for name, value in options for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+    ]
+    return shlex.join(["ode-vgan", "scale", "report", str(path), *words, "--out", out])
+
+
+def _runs(group: Group) -> set[tuple[str, int]]:
+    return set(zip(group.points.run.tolist(), group.points.seed.tolist(), strict=True))
+
+
 def _every(table: "pa.Table", asked: studies.Asked, name: str) -> list[str]:
     only = {part: (given,) for part in ("kind", "study", "split") if (given := getattr(asked, part))}
     rows = narrowed(table, Wanted("macs", "value", where=asked.where, only=only), name)
@@ -150,15 +169,15 @@ def _section(table: "pa.Table", asked: studies.Asked, recipe: Recipe, name: str)
     return Section(str(asked.metric), fitted, differences(fitted), others, draw(fitted))
 
 
-def _page(
-    table: "pa.Table", sections: Sequence[Section], skipped: dict, conclusions: Sequence[str], asked: studies.Asked
-) -> str:
-    runs = {run for one in sections for group in one.fitted.chosen.groups for run in group.points.run}
+def _page(table: "pa.Table", sections: Sequence[Section], skipped: dict, conclusions: Sequence[str], made: str) -> str:
+    runs = {run for one in sections for group in one.fitted.chosen.groups for run in _runs(group)}
     studied = ", ".join(sorted({str(one) for one in table["study"].to_pylist() if one})) or "a study"
     commits = sorted({str(one)[:7] for one in table["commit"].to_pylist() if one})
-    parts = [f"# {asked.study or studied}: error against compute"]
+    parts = [f"# {studied}: error against compute"]
+    seeds = sorted({seed for _, seed in runs})
     parts += [
-        f"{len(runs)} {'run' if len(runs) == 1 else 'runs or configurations'}; trained at commit {', '.join(commits)}."
+        f"{len(runs)} runs of seeds {', '.join(map(str, seeds))}, trained at commit {', '.join(commits)}. "
+        f"Made by `{made}` at commit {str(started([])['commit'])[:7]}."
     ]
     parts += ["\n".join(f"- {line}" for line in conclusions)]
     for one in sections:
