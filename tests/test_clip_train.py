@@ -120,11 +120,11 @@ def test_each_content_is_computed_once_and_what_is_remembered_is_bounded(tmp_pat
 
 def test_clips_played_backwards_say_so_and_their_times_still_rise():
     frames = torch.arange(2 * 3).view(2, 3, 1, 1, 1).to(torch.uint8).expand(2, 3, 4, 4, 3)
-    batch = {"frames": frames, "times": torch.tensor([[0, 0.1, 1.0]] * 2), "caption": ["a", "b"], "index": [0, 1]}
-    back = played(batch, torch.tensor([False, True]))
-    assert torch.equal(back["frames"][0], frames[0]) and torch.equal(back["frames"][1], frames[1].flip(0))
-    assert torch.allclose(back["times"], torch.tensor([[0, 0.1, 1.0], [0, 0.9, 1.0]]))
-    assert back["caption"] == ["a", "b, in reverse"]
+    times = torch.tensor([[0, 0.1, 1.0]] * 2)
+    shown, later, captions = played(frames, times, ["a", "b"], torch.tensor([False, True]))
+    assert torch.equal(shown[0], frames[0]) and torch.equal(shown[1], frames[1].flip(0))
+    assert torch.allclose(later, torch.tensor([[0, 0.1, 1.0], [0, 0.9, 1.0]]))
+    assert captions == ["a", "b, in reverse"]
 
 
 def test_whole_windows_run_from_the_first_frame_to_the_last_at_their_true_times():

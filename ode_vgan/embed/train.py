@@ -77,9 +77,12 @@ class ClipTraining(Training):
         draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
         seen = len(batch["index"])
         batch = with_captions(batch)
-        batch = played(batch, torch.rand(len(batch["caption"]), generator=draw) < self.reverse)
-        same = same_captions(batch["caption"]).to(self.device)
-        text, clips = self.text_rows(batch["caption"], draw), self.clip_rows(batch["frames"], batch["times"], draw)
+        backwards = torch.rand(len(batch["caption"]), generator=draw) < self.reverse
+        locked = self.clip.locks["image"]
+        shown = self.features.frames(batch["frames"]) if locked else batch["frames"]
+        shown, times, captions = played(shown, batch["times"], batch["caption"], backwards)
+        same = same_captions(captions).to(self.device)
+        text, clips = self.text_rows(captions, draw), self.clip_rows(shown, times, draw)
         bias = self.bias if self.clip.logit_bias is None else self.clip.logit_bias
         loss = self.loss(text.float(), clips.float(), self.clip.logit_scale.exp(), bias, same)
         step_size = self._step(loss)
@@ -100,13 +103,16 @@ class ClipTraining(Training):
         self.maps["text"].look(features)
         return normalize(self.maps["text"](features, self._kept(features, draw)), dim=-1)
 
-    def clip_rows(self, frames: Tensor, times: Tensor, draw: torch.Generator) -> Tensor:
-        """(B, E) unit rows, with dropout."""
+    def clip_rows(self, shown: Tensor, times: Tensor, draw: torch.Generator) -> Tensor:
+        """(B, E) unit rows, with dropout.
+
+        Args:
+            shown: frames (B, T, H, W, C), or their features (B, T, F) by a locked tower.
+        """
         if not self.clip.locks["image"]:
-            return self.clip.encode_clips(frames, times)
-        features = self.features.frames(frames)
-        self.maps["image"].look(features)
-        rows = self.maps["image"](features, self._kept(features[:, 0], draw).unsqueeze(1))
+            return self.clip.encode_clips(shown, times)
+        self.maps["image"].look(shown)
+        rows = self.maps["image"](shown, self._kept(shown[:, 0], draw).unsqueeze(1))
         return self.clip.pool(rows, times)
 
     def _kept(self, features: Tensor, draw: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """What a contrastive model is worth while it trains: retrieval on concepts set aside, and which way clips run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,18 +108,19 @@ def draw_nearest(path: Path, encoder: Encoder, clips: "RealClips", *, texts: int
     return nearest_png(path, asked, found, note=note)
 
 
-def played(batch: dict, backwards: Tensor) -> dict:
-    """A batch of clips in which some run backwards and say so.
+def played(
+    shown: Tensor, times: Tensor, captions: Sequence[str], backwards: Tensor
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Clips of which some run backwards and say so: what is shown, times, captions.
 
     Args:
-        batch: with frames (B, T, ...), times (B, T) and caption. backwards: (B,) bool.
+        shown: (B, T, ...) frames, or what is known of each. times: (B, T) seconds. backwards: (B,) bool.
     """
-    back = backwards.to(batch["frames"].device)
-    frames, times = batch["frames"], batch["times"]
-    shape = (-1, *[1] * (frames.ndim - 1))
-    told = zip(batch["caption"], backwards.tolist(), strict=True)
-    return batch | {
-        "frames": torch.where(back.view(shape), frames.flip(1), frames),
-        "times": torch.where(back[:, None], times[:, -1:] - times.flip(1), times),
-        "caption": [REVERSED.format(caption) if turned else caption for caption, turned in told],
-    }
+    if not backwards.any():
+        return shown, times, list(captions)
+    back = backwards.to(shown.device)
+    turned = shown.clone()
+    turned[back] = shown[back].flip(1)
+    later = torch.where(back[:, None], times[:, -1:] - times.flip(1), times)
+    told = zip(captions, backwards.tolist(), strict=True)
+    return turned, later, [REVERSED.format(caption) if there else caption for caption, there in told]
