@@ -196,3 +196,21 @@ def test_drawn_clips_have_their_attributes_as_classes():
     assert first.forward.shape == (40, 3)
     with pytest.raises(UserError, match="drawn clips: give test"):
         read_sides("drawn", "train")
+
+
+def test_a_locked_tower_gives_the_same_rows_whether_it_is_asked_or_remembered():
+    pytest.importorskip("timm", reason="timm is not installed")
+    from ode_vgan.embed.clip_model import ClipModel
+    from ode_vgan.embed.pooling import MomentPooling
+
+    model = ClipModel("clip-tiny", MomentPooling(128), lock_image=True, lock_text=True, weights=False).eval()
+    draw = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 3, 32, 32, 3), generator=draw).to(torch.uint8)
+    times = torch.tensor([[0.0, 0.1, 0.4]]).expand(2, -1)
+    with torch.no_grad():
+        truth = model.encode_clips(frames, times)
+    for subject in (Subject("fresh", ColourEmbedder(), model=model), Subject("later", ColourEmbedder(), model=model)):
+        rows = subject.rows(frames)
+        assert torch.allclose(subject.pool(rows, times), truth, atol=1e-5)
+        back = subject.pool(rows.flip(1), times[:, -1:] - times.flip(1))
+        assert not torch.allclose(back, truth, atol=1e-5)
