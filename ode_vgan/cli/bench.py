@@ -4,10 +4,11 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ode_vgan.bench.clock import measure, spread
+from ode_vgan.cli.bench_paths import add_options, run_paths
 from ode_vgan.errors import UserError
 
 MODELS = ("ode", "sde", "rnn", "discrete")
@@ -33,6 +34,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--fps", type=float, default=12.0, help="frame rate of the clips (default 12)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every single time (default nowhere)")
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from ode_vgan.runs import write_json
 
     names = check_arguments(args)
+    if args.paths:
+        return run_paths(args, compose)
     overrides = [
         f"+experiment={args.experiment}",
         *([f"data.batch={args.batch}"] if args.batch else []),
@@ -183,29 +187,6 @@ def stand_alone(module) -> None:
     module.log_dict = module.log = lambda *_, **__: None
 
 
-def measure(
-    jobs: Mapping[str, Mapping[str, Callable[[], object]]],
-    repeats: int,
-    clock: Callable[[], float] = time.perf_counter,
-    tell: Callable[[str], object] = lambda line: None,
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each job of each model in each round; the models take turns within a round.
-
-    The first round warms up and is not counted.
-    """
-    seconds = {name: {kind: [] for kind in own} for name, own in jobs.items()}
-    kinds = dict.fromkeys(kind for own in jobs.values() for kind in own)
-    for round_number in range(repeats + 1):
-        for kind in kinds:
-            for name, own in jobs.items():
-                begin = clock()
-                own[kind]()
-                if round_number:
-                    seconds[name][kind].append(clock() - begin)
-        tell(f"round {round_number} of {repeats}" if round_number else "warm-up done")
-    return seconds
-
-
 def training_and_sampling(own: Mapping[str, Sequence[float]], penalty_every: int) -> dict[str, list[float]]:
     """Seconds of an average training step in each round, one in `penalty_every` having penalties, and of sampling."""
     pairs = zip(own["plain step"], own["penalty step"], strict=True)
@@ -234,14 +215,6 @@ def rows(
         cells |= {f"{part} weights": f"{counts[name][part]:,}" for part in ("temporal", "generator")}
         table.append(Row(cells, protocol))
     return table
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median and quartiles, such as `12.1 (11.8 to 12.3)`."""
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 def protocol_of(config: dict, args: argparse.Namespace) -> dict[str, object]:

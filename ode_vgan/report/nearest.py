@@ -40,9 +40,7 @@ def nearest_png(
         UserError: no text, or not as many rows of clips as texts.
     """
     if not texts or len(found) != len(texts) or not all(found) or frames < 1:
-        raise UserError(
-            f"{len(texts)} texts, {len(found)} rows of clips, {frames} frames each; give one row a text."
-        )
+        raise UserError(f"{len(texts)} texts, {len(found)} rows of clips, {frames} frames each; give one row a text.")
     height, width = found[0][0].frames.shape[1:3]
     upscale = max(1, -(-LEAST_PX // height))
     tile = (width * upscale, height * upscale)

@@ -1,0 +1,1 @@
+"""What things cost, each beside a named alternative in the same run."""

@@ -1,0 +1,60 @@
+"""Laws of overhead, in operator calls: what must not grow with frames, and what a training step may take."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ode_vgan.bench.calls import COPIES, WAITS, Calls, count_calls
+from ode_vgan.bench.paths import ask, own_job
+from ode_vgan.cli.bench import Contender
+from tests.test_bench import tiny_config
+from tests.test_ode import CONFIGS
+
+SECONDS = 1.25
+
+
+def path_calls(name: str, frames: int) -> Calls:
+    torch.manual_seed(0)
+    given = {"motion_dim": 8, "embed_dim": 12, "temporal": OmegaConf.load(CONFIGS / f"{name}.yaml")}
+    job = own_job(instantiate(OmegaConf.create(given).temporal), ask(3, frames, (frames - 1) / SECONDS, 8, 12))
+    return count_calls(job.run)
+
+
+def test_a_dense_path_takes_the_same_calls_for_any_number_of_frames():
+    few, many = (path_calls("ode_dense", frames) for frames in (4, 256))
+    assert few.by_name == many.by_name
+
+
+@pytest.mark.parametrize(("name", "limit"), [("ode_dense", 1_110), ("sde", 1_290), ("rnn", 580)])
+def test_a_path_takes_no_more_calls_than_it_did(name: str, limit: int):
+    """Forward and backward of 8 frames after the first; 16 steps of the SDE, 17 evaluations of the field."""
+    few, many = (path_calls(name, frames).total for frames in (9, 17))
+    assert (many if name == "ode_dense" else many - few) <= limit
+
+
+def test_a_dense_path_waits_for_the_device_only_to_check_its_times():
+    assert path_calls("ode_dense", 16).of(WAITS) <= 4
+
+
+def test_counting_sees_backward_passes_copies_and_numbers_read():
+    weight = torch.ones(3, 3, requires_grad=True)
+    calls = count_calls(lambda: float((weight.half().float() @ weight).sum().backward() or 1))
+    assert calls.by_name["mm"] >= 3 and calls.of(COPIES) >= 2 and calls.of(WAITS) == 0
+    assert count_calls(lambda: float(weight.detach().sum())).of(WAITS) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "waits"), [("plain_step", 3_600, 110), ("penalty_step", 4_600, 110), ("sample", 700, 30)]
+)
+def test_a_training_step_takes_no_more_calls_than_it_did(kind: str, limit: int, waits: int):
+    # Adam reads its count of steps, a number on the CPU, for every weight: most of the waits, and none of a GPU's
+    contender = Contender(tiny_config("temporal=ode_dense", "+experiment=quickstart", "embed_dim=384"), 12)
+    job = getattr(contender, kind)
+    job()  # the optimiser's state is made in the first step
+    calls = count_calls(job)
+    assert calls.total <= limit and calls.of(WAITS) <= waits, (
+        calls.total,
+        calls.of(WAITS),
+        calls.by_name.most_common(5),
+    )
