@@ -146,14 +146,16 @@ def _left_out(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
     labels, index = np.unique(run, return_inverse=True)
     if len(labels) < 2:
         labels, index = np.arange(len(u)), np.arange(len(u))
-    without = []
+    lines = []  # a row (N,) of the level of each line without a run, and of its slope: they are linear in the errors
     for one in range(len(labels)):
         kept = index != one
-        if np.ptp(u[kept]) > 0:
-            without.append(line(Selected(u[kept], gap[:, kept], np.ones((len(gap), int(kept.sum())))), 0.0))
-    if len(without) < 2:
+        centred = np.where(kept, u - u[kept].mean(), 0.0)
+        spread = (centred**2).sum()
+        if spread > ALIKE:
+            lines.append((kept / kept.sum() - u[kept].mean() * centred / spread, centred / spread))
+    if len(lines) < 2:
         return np.zeros((len(gap), 2))
-    each = np.stack(without)
+    each = np.einsum("bn,rpn->rbp", gap, np.array(lines), optimize=True)
     return np.sqrt((len(each) - 1) * each.var(axis=0))
 
 

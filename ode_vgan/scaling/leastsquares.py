@@ -7,7 +7,7 @@ import numpy as np
 from ode_vgan.scaling.laws import Law
 from ode_vgan.scaling.selection import Selected
 
-STEPS = 60
+STEPS = 40
 SMALL = 1e-6  # step of forward differences
 
 
@@ -78,7 +78,7 @@ def descend(
         tried_gap = root * (model(tried) - selected.y)
         tried_cost = (tried_gap**2).sum(axis=1)
         better = tried_cost < cost
-        done = ~better | (cost - tried_cost < 1e-10 * cost)
+        done = ~better | (cost - tried_cost < 1e-8 * cost)
         theta, gap = np.where(better[:, None], tried, theta), np.where(better[:, None], tried_gap, gap)
         cost = np.where(better, tried_cost, cost)
         damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-10, 1e10)
