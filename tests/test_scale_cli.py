@@ -117,6 +117,15 @@ def test_a_report_of_a_study_folder_needs_no_column_and_other_tables_are_refused
     assert "is a file; name a folder" in refused(capsys, "report", study, "--out", law)
 
 
+def test_options_that_a_table_has_no_use_for_are_refused(capsys, study):
+    assert "--replicate and --one-minus: a ledger knows" in refused(
+        capsys, "fit", study, "--one-minus", "--replicate", "seed"
+    )
+    assert "--metric and --looks: columns are named by --y" in refused(
+        capsys, "fit", study, "--x", "macs", "--y", "value", "--metric", "R@1", "--looks", "all"
+    )
+
+
 def test_a_figure_is_drawn_also_of_points_without_a_law(capsys, study, tmp_path):
     out = said(capsys, "plot", study, *QUICK, "--out", tmp_path / "law.svg")
     assert out.strip() == str(tmp_path / "law.svg") and (tmp_path / "law.svg").read_text().startswith("<svg")

@@ -1,5 +1,7 @@
 """Points of laws from tables: the right rows, columns and groups, or one line that says why not."""
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -7,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ode_vgan.errors import UserError
+from ode_vgan.laion.sql import _parser
 from ode_vgan.scaling import ledger, studies
 from ode_vgan.scaling.table import Wanted, read_table, select
 from tests.shared_data import shared
@@ -95,6 +98,14 @@ def test_csv_parquet_and_ledgers_are_read_and_other_files_refused(tmp_path):
     }.items():
         with pytest.raises(UserError, match=said):
             read_table(tmp_path / name)
+
+
+def test_without_duckdb_columns_are_read_and_a_condition_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    _parser.cache_clear()
+    assert len(select(TABLE, Wanted("gmacs", "recall@5", only={"task": ("a",)})).groups[0].marks) == 3
+    with pytest.raises(UserError, match=r"DuckDB is not installed: pip install 'ode_vgan\[laion\]'"):
+        select(TABLE, Wanted("gmacs", "recall@5", where="task = 'a'"))
 
 
 def test_the_studys_own_table_reads_as_it_is():

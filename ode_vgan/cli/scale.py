@@ -7,12 +7,11 @@ from ode_vgan.cli.scale_report import add_collect, add_plot, add_report
 
 FLOW = """from a sweep to its report:
   python train.py -m +experiment=scale_clip
-  ode-vgan scale collect runs/scale_clip --ledger ledger
-  ode-vgan scale report ledger --out experiments/scale_clip/report
+  ode-vgan scale report runs/scale_clip --out report
 or a law from any table of results:
   ode-vgan scale fit zeroshot_results.csv --x gmacs_total --y acc1 --one-minus \\
     --where "downstream_dataset = 'imagenet1k' AND upstream_dataset <> 'CLIP-WIT'" --json fit.json
-  ode-vgan scale predict fit.json --compute 6.63e12"""
+  ode-vgan scale predict fit.json --compute 6.5342e12"""
 
 
 def add_parser(subparsers) -> None:

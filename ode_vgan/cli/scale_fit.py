@@ -12,7 +12,7 @@ FIT = """example:
     --where "downstream_dataset = 'imagenet1k' AND upstream_dataset <> 'CLIP-WIT'" --json fit.json
   ode-vgan scale fit ledger --metric R@1"""
 PREDICT = """example:
-  ode-vgan scale predict fit.json --compute 6.63e12"""
+  ode-vgan scale predict fit.json --compute 6.5342e12"""
 COMPARE = """example:
   ode-vgan scale compare ledger --metric fvd128_16f"""
 

@@ -1,6 +1,7 @@
 """Options that the verbs of `ode-vgan scale` share: which numbers of a table, and how a law is fitted to them."""
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ode_vgan.cli.laion_engine import at_least
@@ -49,7 +50,12 @@ def add_points(parser: argparse.ArgumentParser) -> None:
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Describe how a law is fitted."""
     recipe = parser.add_argument_group("how the law is fitted")
-    recipe.add_argument("--law", choices=LAWS, default="power", help="error = beta C^alpha, ... (default power)")
+    recipe.add_argument(
+        "--law",
+        choices=LAWS,
+        default="power",
+        help="error = beta C^alpha; and a floor; or a break; or of size and data (default power)",
+    )
     recipe.add_argument(
         "--select", choices=SELECTS,
         help="the best of each of --bins equal steps of log compute, the Pareto front, or all points (default binned; "
@@ -92,16 +98,26 @@ def points_of(args: argparse.Namespace) -> "Chosen":
 
     table = read_table(args.table)
     if studies.is_ledger(table) and args.y is None:
+        _refuse(
+            args,
+            ("run", "replicate", "parameters", "samples", "one_minus"),
+            "a ledger knows; leave it out, or name --y",
+        )
         return studies.points_of(table, asked_of(args), args.table)
-    told = [f"--{option}" for option in LEDGER if getattr(args, option)]
-    if told:
-        raise UserError(f"{' and '.join(told)}: {args.table} is no ledger; choose rows with --where.")
+    why = "columns are named by --y" if studies.is_ledger(table) else f"{args.table} is no ledger"
+    _refuse(args, (*LEDGER, "looks"), f"{why}; choose rows with --where")
     missing = [f"--{option} COLUMN" for option in ("x", "y") if getattr(args, option) is None]
     if missing:
         there = ", ".join(table.column_names)
         raise UserError(f"{args.table} is no ledger; give {' and '.join(missing)}. It has {there}.")
     names = {option: getattr(args, option) for option in COLUMNS if option != "replicate"}
     return select(table, Wanted(**names, seed=args.replicate, one_minus=args.one_minus, where=args.where), args.table)
+
+
+def _refuse(args: argparse.Namespace, options: Iterable[str], why: str) -> None:
+    told = [f"--{option.replace('_', '-')}" for option in options if getattr(args, option)]
+    if told:
+        raise UserError(f"{' and '.join(told)}: {why}.")
 
 
 def asked_of(args: argparse.Namespace):
