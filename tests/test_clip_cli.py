@@ -44,7 +44,8 @@ def test_eval_prints_chance_and_intervals_and_writes_the_whole_protocol(coloured
     assert told["protocol"]["held"]["digest"] in json.dumps(told) and len(told["protocol"]["held"]["digest"]) == 64
     assert all(one["fingerprint"].startswith("matched-") for one in told["subjects"].values())
     assert all(row["low"] <= row["value"] <= row["high"] for row in told["results"])
-    assert (tmp_path / "e.md").read_text().startswith("`ode-vgan clip eval ")
+    first = (tmp_path / "e.md").read_text().splitlines()[0]
+    assert first.startswith("`ode-vgan clip eval ") and "--least 2 --frames 2 " in first and "--seeds" not in first
 
 
 def test_the_same_command_prints_the_same_numbers(coloured, fitted, capsys):

@@ -1,6 +1,7 @@
 """ode-vgan clip eval: an embedder judged on clips whose concepts it never saw."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ CLASSES = {
     "drawn": ("colour", "shape", "motion", "ground"),
 }  # what the clips of a source are classed by, where nothing is said
 DEFAULT_TASKS = ("retrieval", "zeroshot", "probe", "direction")
-UNTOLD = ("clip_run", "verb", "action", "json", "markdown")  # of the arguments, in a file of results
+UNTOLD = ("clip_run", "defaults", "verb", "action", "json", "markdown")  # of the arguments, in a file of results
 EXAMPLE = """example:
   ode-vgan clip eval clip_tiny matched --data emoji
   ode-vgan clip eval runs/clip_tiny/*-seed[0-2] matched --tasks retrieval,finetune --json evaluation.json"""
@@ -35,7 +36,7 @@ def add_eval(actions) -> None:
         epilog=EXAMPLE,
         formatter_class=Plain,
     )
-    parser.set_defaults(clip_run=run_eval)
+    parser.set_defaults(clip_run=run_eval, defaults=parser.get_default)
     parser.add_argument("subjects", metavar="SUBJECT", nargs="+", help=SUBJECTS)
     parser.add_argument("--data", default="emoji", metavar="SOURCE", help="emoji, drawn, shapes or a folder (emoji)")
     parser.add_argument("--split", default="test", help="test, or val to develop on (default test)")
@@ -156,12 +157,20 @@ def command_of(args: argparse.Namespace) -> dict:
     return {"arguments": kept} | {name: known[name] for name in ("commit", "dirty", "python", "torch", "machine")}
 
 
+def retyped(args: argparse.Namespace) -> str:
+    """The command: subjects, and options that are not at their defaults."""
+    words = ["ode-vgan", "clip", "eval", *args.subjects]
+    for name, value in vars(args).items():
+        if name not in (*UNTOLD, "subjects") and value != args.defaults(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
 def write_markdown(args: argparse.Namespace, text: str) -> None:
     """The tables under the command and the commit."""
     from ode_vgan.data.clips import write_atomic
     from ode_vgan.provenance import started
 
     known = started([])
-    asked = " ".join(["ode-vgan clip eval", *args.subjects, f"--data {args.data} --split {args.split}"])
     commit = f"{(known['commit'] or 'unknown')[:7]}{' and changes' if known['dirty'] else ''}"
-    write_atomic(args.markdown, f"`{asked}` at commit {commit}.\n\n{text}".encode())
+    write_atomic(args.markdown, f"`{retyped(args)}` at commit {commit}.\n\n{text}".encode())
