@@ -58,6 +58,8 @@ def test_features_and_projection_are_the_whole_tower(tiny: ClipModel):
 
 
 def test_locked_towers_get_no_gradient_and_stay_in_eval_mode(tiny: ClipModel):
+    fresh = ClipModel("clip-tiny", MeanPooling(), lock_image=True, weights=False)
+    assert fresh.training and not fresh.towers.visual.trunk.training and fresh.towers.text.transformer.training
     tiny.train()
     assert not tiny.towers.visual.trunk.training and not tiny.towers.text.transformer.training
     tiny.eval()

@@ -56,6 +56,7 @@ class ClipModel(nn.Module):
             if self.locks[side]:
                 for name, parameter in self.named_parameters():
                     parameter.requires_grad_(parameter.requires_grad and not name.startswith(prefix))
+        self.train()
 
     @property
     def logit_scale(self) -> nn.Parameter:

@@ -48,7 +48,7 @@ class Saved:
         return [side for side in sides if not any(name.startswith(LOCKED[side]) for name in self.state)]
 
     def fingerprint(self) -> str:
-        """Of all weights, the packages' too, of the pooling and of how pictures are read."""
+        """Of all weights, the packages' too, of the model's name and of the pooling."""
         told = {"model": self.arguments["model"], "pooling": self.arguments["pooling"]}
         told["towers"] = {side: packaged_sha256(side) for side in self.locked()}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
