@@ -14,6 +14,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ode_vgan.data.shapes import shape_clip
 from ode_vgan.embed.captioned import CaptionedClips, read_sides
@@ -31,11 +32,11 @@ POOLINGS = {
     "moment": lambda: MomentPooling(128),
     "attention": lambda: AttentionPooling(128, heads=4),
 }
-RECIPE = {  # of conf/experiment/clip_tiny.yaml
+RECIPE = {  # of conf/experiment/clip_tiny.yaml, with batches of half the size
     "lr": 1e-3, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.1, "warmup_clips": 2000, "dropout": 0.5,
-    "keep_features": 0, "max_clips": 81_920,
+    "keep_features": 0, "max_clips": 40_960,
 }  # fmt: skip
-BATCH, FRAMES = 512, 8
+BATCH, FRAMES = 256, 8
 SHOWN = ("R@1", "direction")
 
 
@@ -95,7 +96,7 @@ def train(pooling: str, seed: int, reverse: float, side: CaptionedClips, table: 
     module.features = table
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", enable_checkpointing=False, **quiet)
-    trainer.fit(module, batches(side, seed))
+    trainer.fit(module, DataLoader(batches(side, seed), batch_size=None))
     return module
 
 
