@@ -134,6 +134,8 @@ def plan_of(args: argparse.Namespace) -> "Plan":
     asked = args.tasks is not None
     tasks = tuple(dict.fromkeys(task.strip() for task in args.tasks.split(","))) if asked else DEFAULT_TASKS
     classes = tuple(args.classes.split(",")) if args.classes else CLASSES.get(args.data, ())
+    if not set(tasks) & {"zeroshot", "probe", "finetune"}:
+        classes = ()
     if not classes:
         needy = [task for task in ("probe", "finetune") if task in tasks]
         if asked and needy:
@@ -151,9 +153,7 @@ def command_of(args: argparse.Namespace) -> dict:
 
     known = started([])
     given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    kept = {
-        name: value for name, value in given.items() if name not in ("clip_run", "verb", "action", "json", "markdown")
-    }
+    kept = {name: value for name, value in given.items() if name not in UNTOLD}
     return {"arguments": kept} | {name: known[name] for name in ("commit", "dirty", "python", "torch", "machine")}
 
 
