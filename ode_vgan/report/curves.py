@@ -13,6 +13,8 @@ AXES = ("clips_seen", "clips", "step")  # the first one present is the horizonta
 # Panel title, words that a column's name has one of (the first panel to match takes it), logarithmic.
 PANELS = (
     ("score (lower is better)", ("score",), True),
+    ("right answers (higher is better)", ("accuracy", "val", "test"), False),
+    ("scale of the logits", ("scale",), False),
     ("penalties", ("r1", "r2", "penalty"), True),
     ("losses", ("loss",), False),
     ("critic outputs", ("real", "fake", "logit", "margin", "mismatch", "sign"), False),
