@@ -37,9 +37,6 @@ def draws(
 
     Returns:
         (count, P) within the law's bounds.
-
-    Source: Davison and Hinkley (1997), Bootstrap methods and their application, 5.2 (studentised intervals), 3.8
-        (runs and points in runs).
     """
     x, y = np.log10(points.compute), np.log10(points.error)[None]
     centre = x.mean()
@@ -49,7 +46,10 @@ def draws(
     again = law.curve(u, theta) + drawn(u, points.run, noise, count, generator)
     found = curve(law, select(x, again, *how, law is POWER), centre, theta[0])
     whole = found if how[0] == "all" else curve(law, select(x, again, "all"), centre, theta[0])
-    here, there = (uncertainty(u, one, points.run) for one in (gap, again - law.curve(u, whole)))
+    # Few runs that agree by chance look certain: the components of variance are a floor under what the points show. Not
+    # under the draws, so that intervals hold 90 % or more.
+    here = np.maximum(left_out(u, gap, points.run), by_components(u, gap, points.run))
+    there = left_out(u, again - law.curve(u, whole), points.run)
     if law is POWER:
         return turned(theta, found, _ratio(here, there))
     return law.clip(theta + _ratio(*(_size(one) for one in (here, there))) * (found - theta), u)
@@ -115,19 +115,8 @@ def drawn(u: np.ndarray, run: np.ndarray, noise: Scatter, count: int, generator:
     return noise.run * level + noise.slope * slope * _away(u, index) + noise.point * own
 
 
-def uncertainty(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
-    """(B, 2) standard errors of level and slope of a line through all points.
-
-    The larger of two: by leaving out a run at a time, which holds whatever the scatter, and by the components of
-    variance, so that three runs that agree by chance are not taken for sure.
-
-    Args:
-        gap: (B, N) log10 error minus a law.
-    """
-    return np.maximum(_left_out(u, gap, run), _by_components(u, gap, run))
-
-
-def _by_components(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
+def by_components(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """(B, 2) standard errors of level and slope of a line through all points, by the components of variance."""
     index = np.unique(run, return_inverse=True)[1]
     through = line(Selected(u, gap, np.ones_like(gap)), 0.0)
     noise = scatter(u, gap - through[:, :1] - through[:, 1:] * u, run, 2)
@@ -141,8 +130,14 @@ def _by_components(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarra
     return np.stack(errors, axis=1)
 
 
-def _left_out(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
-    """Leaves out a run at a time, or a point where there is but one run."""
+def left_out(u: np.ndarray, gap: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """(B, 2) standard errors of level and slope of a line through all points, by leaving out a run at a time.
+
+    They hold whatever the scatter. Of a single run a point is left out at a time.
+
+    Args:
+        gap: (B, N) log10 error minus a law.
+    """
     labels, index = np.unique(run, return_inverse=True)
     if len(labels) < 2:
         labels, index = np.arange(len(u)), np.arange(len(u))
