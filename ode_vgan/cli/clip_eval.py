@@ -49,6 +49,7 @@ def add_eval(actions) -> None:
     parser.add_argument("--val-share", type=float, default=0.1, help="of the training concepts, to choose on (0.1)")
     parser.add_argument("--seeds", type=at_least(1), default=3, metavar="N", help="of fine-tuning (default 3)")
     parser.add_argument("--epochs", type=at_least(1), default=4, help="of fine-tuning, at most (default 4)")
+    parser.add_argument("--shown", type=at_least(1), default=4, metavar="T", help="frames a step of fine-tuning (4)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     parser.add_argument("--draws", type=at_least(100), default=2000, metavar="N", help="of the bootstrap (2000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers with their whole protocol")
@@ -143,7 +144,7 @@ def plan_of(args: argparse.Namespace) -> "Plan":
                 f"{' and '.join(needy)} of {args.data} need classes; give --classes FIELD of the clips' meta."
             )
         tasks = tuple(task for task in tasks if task not in needy)
-    tuning = Tuning(epochs=args.epochs)
+    tuning = Tuning(epochs=args.epochs, frames=args.shown)
     return Plan(tasks, classes, least=args.least, seed=args.seed, seeds=args.seeds, draws=args.draws, tuning=tuning)
 
 
