@@ -142,7 +142,10 @@ def test_every_import_is_declared_and_every_dependency_is_used():
     extras = PROJECT["optional-dependencies"]
     core, further = (
         {canonicalize_name(Requirement(line).name) for line in lines}
-        for lines in (PROJECT["dependencies"], [*extras["openclip"], *extras["metrics"], *extras["laion"]])
+        for lines in (
+            PROJECT["dependencies"],
+            [*extras["openclip"], *extras["metrics"], *extras["laion"], *extras["bench"]],
+        )
     )
     sources = {
         module: {canonicalize_name(one) for one in found} for module, found in metadata.packages_distributions().items()
