@@ -6,6 +6,7 @@ from PIL import Image
 
 from ode_vgan.errors import UserError
 from ode_vgan.report.nearest import Found, nearest_png
+from ode_vgan.report.video import INK
 
 
 def clips_of(*levels: int, px: int = 16) -> list[Found]:
@@ -27,6 +28,14 @@ def test_more_clips_make_it_wider_and_more_texts_taller(tmp_path):
 
     (width, height), (wider, _), (_, taller) = size(1, (9,)), size(1, (9, 8)), size(3, (9,))
     assert wider > 1.8 * width and taller > 2 * height
+
+
+def test_the_clip_that_the_text_is_the_caption_of_is_framed(tmp_path):
+    def dark(text):
+        page = np.asarray(Image.open(nearest_png(tmp_path / "a.png", [text], [clips_of(200, 100)], frames=2)))
+        return int((page == INK).all(-1).sum())
+
+    assert dark("level 100") > dark("level 10x") + 200
 
 
 def test_long_words_are_cut_and_stay_inside(tmp_path):

@@ -32,6 +32,8 @@ def nearest_png(
 ) -> Path:
     """Draw each text above the clips that it found, nearest at the left, with their captions and cosines below.
 
+    A clip whose caption is the text itself has a dark frame.
+
     Args:
         found: as many clips for each text, of one size. frames: of each, evenly from its first to its last.
         note: a line below all.
@@ -58,12 +60,25 @@ def nearest_png(
         heading = shortened(f"“{' '.join(text.split())}”", sans(16), size[0] - 2 * MARGIN)
         draw.text((MARGIN, y), heading, INK, sans(16))
         for column, clip in enumerate(clips):
-            _draw_clip(page, draw, clip, (MARGIN + column * (strip + STRIP_GAP), y + HEADING_PX), tile, frames)
-    draw.text((MARGIN, size[1] - MARGIN), shortened(note, sans(11), size[0] - 2 * MARGIN), PALE, sans(11), anchor="ld")
+            corner = (MARGIN + column * (strip + STRIP_GAP), y + HEADING_PX)
+            _draw_clip(page, draw, clip, corner, tile, frames)
+            _outline(draw, corner, (strip, tile[1]), clip.caption == text)
+    _below(draw, size, note)
     buffer = BytesIO()
     page.save(buffer, "PNG", optimize=True)
     write_atomic(path, buffer.getvalue())
     return Path(path)
+
+
+def _outline(draw: ImageDraw.ImageDraw, corner: tuple, size: tuple[int, int], own: bool) -> None:
+    (x, y), (width, height), reach = corner, size, 2 if own else 1
+    box = (x - reach, y - reach, x + width + reach - 1, y + height + reach - 1)
+    draw.rectangle(box, outline=INK if own else EDGE, width=reach)
+
+
+def _below(draw: ImageDraw.ImageDraw, size: tuple[int, int], note: str) -> None:
+    line = shortened(note, sans(11), size[0] - 2 * MARGIN)
+    draw.text((MARGIN, size[1] - MARGIN), line, PALE, sans(11), anchor="ld")
 
 
 def _draw_clip(
@@ -74,7 +89,6 @@ def _draw_clip(
     for i, frame in enumerate(even_frames(clip.frames, frames)):
         times = tile[1] // frame.shape[0]
         page.paste(Image.fromarray(frame.repeat(times, axis=0).repeat(times, axis=1)), (x + i * (tile[0] + 1), y))
-    draw.rectangle((x - 1, y - 1, x + strip, y + tile[1]), outline=EDGE)
     told, font = f"{clip.cosine:.2f}", sans(12)
     room = strip - font.getlength(told) - GAP
     draw.text((x, y + tile[1] + 4), shortened(" ".join(clip.caption.split()), font, room), INK, font)
