@@ -1,6 +1,9 @@
 """Laws of contrastive training: losses, locked features, playing backwards, schedule, resume, and what it learns."""
 
+import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from ode_vgan.embed.validation import Encoder, played, validate, validation_clip
 from ode_vgan.errors import UserError
 from ode_vgan.losses.contrastive import ClipLoss, SigLipLoss
 from ode_vgan.metrics.during import TrainingScore
+from tests.tiny import REPOSITORY
 
 RECIPE = {
     "lr": 2e-3, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.1, "warmup_clips": 16, "dropout": 0.0,
@@ -220,3 +224,33 @@ def test_locked_towers_stay_as_they_are_and_the_model_is_what_was_learned(tmp_pa
         text = clip.text_features(clip.tokenize(batch["caption"]))
         learned = normalize(module.maps["text"](text), dim=-1)
         assert torch.allclose(clip.project_text(text), learned, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_train_py_trains_it_on_a_folder_of_clips_and_leaves_what_an_embedder_reads(tmp_path):
+    from ode_vgan.data.shapes import write_shapes
+    from ode_vgan.embed.clip import ClipEmbedder
+    from ode_vgan.scaling.ledger import read
+
+    write_shapes(tmp_path / "clips", 24, seed=0, frames=8, size=16)
+    words = [
+        "+experiment=clip_tiny", "data=folder", f"data.source={tmp_path / 'clips'}", "data.frames=4", "data.size=16",
+        "data.batch=8", "data.val_share=0.3", "max_clips=32", "tick_clips=16", "samples.every_clips=16",
+        "model.clip.model=clip-xs", "model.clip.pooling.dim=64", "model.clip.lock_image=false",
+        "model.clip.lock_text=false", "model.dropout=0", "model.keep_features=0", "loss=siglip",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "clip_tiny" / "clip-xs-seed0"
+    content = json.loads((run / "metrics.json").read_text())
+    assert content["clips_seen"] == 32 and {"val/R@1", "val/direction"} <= content["score"].keys()
+    assert all((run / name).stat().st_size > 0 for name in ("nearest.png", "curves.png"))
+    assert "val/R@1" in read(run.parent / "ledger")["metric"].to_pylist()
+    rows = ClipEmbedder(run).encode_text(["a red ball"])
+    assert rows.shape == (1, 64) and torch.allclose(rows.norm(dim=1), torch.ones(1), atol=1e-5)
