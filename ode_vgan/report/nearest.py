@@ -44,11 +44,9 @@ def nearest_png(
     if not texts or len(found) != len(texts) or not all(found) or frames < 1:
         raise UserError(f"{len(texts)} texts, {len(found)} rows of clips, {frames} frames each; give one row a text.")
     height, width = found[0][0].frames.shape[1:3]
-    upscale = max(1, -(-LEAST_PX // height))
-    tile = (width * upscale, height * upscale)
+    tile = tuple(side * max(1, -(-LEAST_PX // height)) for side in (width, height))
     strip = frames * (tile[0] + 1) - 1
-    row_px = HEADING_PX + tile[1] + CAPTION_PX + ROW_GAP
-    columns = max(map(len, found))
+    row_px, columns = HEADING_PX + tile[1] + CAPTION_PX + ROW_GAP, max(map(len, found))
     size = (
         2 * MARGIN + columns * (strip + STRIP_GAP) - STRIP_GAP,
         2 * MARGIN + len(texts) * row_px - ROW_GAP + (CAPTION_PX if note else 0),
