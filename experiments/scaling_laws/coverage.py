@@ -161,7 +161,9 @@ def main() -> None:
     args = parser.parse_args()
     out = None
     for design in DESIGNS:
-        selects = {"power": ("binned", "pareto", "all"), "chinchilla": ("all",)}.get(design.law, ("all", "pareto"))
+        selects = {"power": ("binned", "pareto", "all"), "chinchilla": ("all",)}.get(
+            design.law, ("all",) if design.law == "broken" else ("all", "pareto")
+        )
         for select in selects:
             if args.law in ("", design.law):
                 row = measured(design, select, args.trials, args.draws)

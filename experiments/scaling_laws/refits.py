@@ -5,12 +5,15 @@ python experiments/scaling_laws/refits.py FOLDER_OF_CSVS > experiments/scaling_l
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ode_vgan.scaling.fit import Fit, fit
+from ode_vgan.scaling.fit import Fit, compare, fit
 from ode_vgan.scaling.laws import Points
+from ode_vgan.scaling.leastsquares import line
+from ode_vgan.scaling.selection import select
 
 SUBJECTS = {
     "ImageNet top-1": ("imagenet1k", "acc1"),
@@ -40,16 +43,47 @@ def cell(found: Fit) -> str:
     return f"{found.exponent:.4f} [{low:.4f}, {high:.4f}]"
 
 
-def main() -> None:
-    """Print the tables."""
-    folder = Path(sys.argv[1])
-    with (folder / "slo_zeroshot_results.csv").open() as file:
-        rows = list(csv.DictReader(file))
+def resampled(every: Points, how: str, count: int = 1000) -> tuple[float, float]:
+    """The middle 90 % of exponents of as many models drawn from the models, for comparison."""
+    generator = np.random.default_rng(0)
+    x, y = np.log10(every.compute), np.log10(every.error)
+    exponents = []
+    for _ in range(count):
+        own = generator.integers(len(x), size=len(x))
+        exponents.append(line(select(x[own], y[None, own], how), 0.0)[0, 1])
+    return tuple(np.nanquantile(exponents, (0.05, 0.95)))
+
+
+def exponents(rows: list[dict[str, str]]) -> None:
+    """The study's exponents under three selections."""
     print("| error of | OpenCLIP, 5 bins | Pareto front | all 29 points | OpenAI, 3 points |\n|---|---|---|---|---|")
     for name, chosen in SUBJECTS.items():
         ours = [cell(fit(points(rows, *chosen, False), select=how)) for how in ("binned", "pareto", "all")]
         theirs = cell(fit(points(rows, *chosen, True), select="all", allow_few=True))
         print(f"| {name} | {' | '.join(ours)} | {theirs} |")
+    every = points(rows, *SUBJECTS["ImageNet top-1"], False)
+    again = {how: resampled(every, how) for how in ("binned", "pareto", "all")}
+    told = ", ".join(f"{how} [{low:.4f}, {high:.4f}]" for how, (low, high) in again.items())
+    print(f"\nImageNet's exponent with models drawn again, middle 90 %: {told}")
+
+
+def distributions(rows: list[dict[str, str]]) -> None:
+    """Whether OpenAI's data and LAION's differ in exponent."""
+    print("\n| OpenAI's minus OpenCLIP's exponent | of 5 bins | of all points | error, OpenAI's over all |")
+    print("|---|---|---|---|")
+    for name, chosen in SUBJECTS.items():
+        theirs = fit(points(rows, *chosen, True), select="all", allow_few=True)
+        cells = []
+        for how in ("binned", "all"):  # the three points are all there is: compared with either selection of the others
+            ours = replace(fit(points(rows, *chosen, False), select=how), select="all")
+            one = compare({"ours": ours, "theirs": theirs})[0]
+            cells.append("{:+.3f} [{:+.3f}, {:+.3f}]".format(one.exponent, *one.exponent_interval))
+        print(f"| {name} | {' | '.join(cells)} | {one.offset:.2f} [{one.offset_interval[0]:.2f}, ", end="")
+        print(f"{one.offset_interval[1]:.2f}] at {one.at:.2g} |")
+
+
+def ahead(rows: list[dict[str, str]]) -> None:
+    """What smaller models say of the largest."""
     print("\n| error of | recipe | said | measured | off |\n|---|---|---|---|---|")
     for name, chosen in SUBJECTS.items():
         every = points(rows, *chosen, False)
@@ -57,23 +91,34 @@ def main() -> None:
         for how in ("binned", "pareto", "all"):
             found = fit(every.take(every.compute < SMALL), select=how)
             said, (low, high) = found.predict(most.compute)[0], found.predict_interval(most.compute)
-            off = said / most.error[0] - 1
             told = f"{said:.4f} [{low[0]:.4f}, {high[0]:.4f}] | {most.error[0]:.4f}"
-            print(f"| {name} at {most.compute[0]:.3g} | {found.recipe} | {told} | {off:+.1%} |")
-    found = fit(points(rows, *SUBJECTS["ImageNet top-1"], False))
-    low, high = (100 * (1 - side[0]) for side in found.predict_interval(np.array([BUDGET])))
-    print(
-        f"\nViT-H/14 at 34B samples: {100 * (1 - found.predict(np.array([BUDGET]))[0]):.4f} % [{high:.2f}, {low:.2f}]\n"
-    )
-    with (folder / "epoch_chinchilla_svg.csv").open() as file:
-        n, c, loss = np.array(
-            [[float(row[key]) for key in ("Model Size", "Training FLOP", "loss")] for row in csv.DictReader(file)]
-        ).T
-    every = Points(c, loss, parameters=n, samples=c / 6 / n)
-    found = fit(every.take(np.argsort(every.samples / n)[LEAST:]), "chinchilla")
+            print(f"| {name} at {most.compute[0]:.3g} | {found.recipe} | {told} | {said / most.error[0] - 1:+.1%} |")
+    found, at = fit(points(rows, *SUBJECTS["ImageNet top-1"], False)), np.array([BUDGET])
+    low, high = (100 * (1 - side[0]) for side in found.predict_interval(at))
+    print(f"\nViT-H/14 at 34B samples: {100 * (1 - found.predict(at)[0]):.4f} % [{high:.2f}, {low:.2f}]\n")
+
+
+def chinchilla(path: Path) -> None:
+    """The parametric law of Chinchilla's points."""
+    with path.open() as file:
+        rows = [[float(row[key]) for key in ("Model Size", "Training FLOP", "loss")] for row in csv.DictReader(file)]
+    size, compute, loss = np.array(rows).T
+    every = Points(compute, loss, parameters=size, samples=compute / 6 / size)
+    found = fit(every.take(np.argsort(every.samples / size)[LEAST:]), "chinchilla")
     print("| Chinchilla | value | 90 % interval |\n|---|---|---|")
     for name, value in found.parameters.items():
         print(f"| {name} | {value:.4g} | {found.intervals[name][0]:.4g} to {found.intervals[name][1]:.4g} |")
+
+
+def main() -> None:
+    """Print the tables."""
+    folder = Path(sys.argv[1])
+    with (folder / "slo_zeroshot_results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    exponents(rows)
+    distributions(rows)
+    ahead(rows)
+    chinchilla(folder / "epoch_chinchilla_svg.csv")
 
 
 if __name__ == "__main__":
