@@ -25,7 +25,7 @@ class Scatter:
 
 
 def draws(
-    law: Law, points: Points, theta: np.ndarray, how: tuple[str, int], count: int, generator: np.random.Generator
+    law: Law, points: Points, theta: np.ndarray, how: tuple[str, int], *, count: int, generator: np.random.Generator
 ) -> np.ndarray:
     """What the parameters of a curve may be: bootstrap-t with scatter drawn from a normal law of runs and points.
 

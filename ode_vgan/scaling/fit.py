@@ -18,6 +18,7 @@ LAWS = CURVES | {"chinchilla": chinchilla.CHINCHILLA}
 LEAST_LEVELS = 5
 LEAST_DECADES = 1.0
 FEW_RUNS = 3
+MANY_POINTS = 40  # intervals of the chinchilla law were measured to hold with 48 points, not with 16
 SHIFT = 0.1  # of the interval's width, from which a bias of the recipe is told
 UNSURE = ("saturating", "broken")
 
@@ -160,7 +161,7 @@ def fit(
     else:
         centre, chosen = float(np.log10(seen.compute).mean()), _select(LAWS[law], *_logs(seen), select, bins)
         theta = curve(LAWS[law], chosen, centre)
-        draws = drawn(LAWS[law], seen, theta, (select, bins), bootstrap, generator)
+        draws = drawn(LAWS[law], seen, theta, (select, bins), count=bootstrap, generator=generator)
     named = LAWS[law].named
     used = chosen.weight[0] > 0
     found = Fit(
@@ -226,6 +227,11 @@ def _notes(found: Fit, runs: int) -> list[str]:
         )
     if found.law in UNSURE and found.select != "all":
         notes.append(f"intervals of the {found.law} law of {found.recipe} are too narrow; those of all points hold")
+    count = len(found.rests_on[0])
+    if found.law == "chinchilla" and count < MANY_POINTS:
+        notes.append(
+            f"intervals of the chinchilla law of {count} points are too narrow; those of {MANY_POINTS} or more hold"
+        )
     if runs <= FEW_RUNS:
         what = "points scatter as if each were a run" if runs == 1 else f"{runs - 1} degrees of freedom between them"
         notes.append(f"{runs} run{'s' * (runs > 1)}: {what}")
