@@ -184,7 +184,7 @@ def test_what_a_reader_of_intervals_should_know_is_noted():
     sized = {"parameters": 1e5 * 6.0 ** (np.arange(16) // 4), "samples": 1e4 * 4.0 ** (np.arange(16) % 4)}
     alone = grid(0).take(np.arange(0, 48, 3))
     law = fit(Points(alone.compute, alone.error, **sized), "chinchilla", bootstrap=10)
-    assert any("chinchilla law of 16 points are too narrow" in note for note in law.notes)
+    assert any("chinchilla law of 16 runs may be too narrow" in note for note in law.notes)
 
 
 def test_laws_that_differ_in_exponent_or_only_in_offset_or_not_are_told_so():
