@@ -10,6 +10,7 @@ import pytest
 
 from ode_vgan.cli.compare import parse_asked, words
 from ode_vgan.cli.main import build_parser, main
+from ode_vgan.errors import UserError
 from ode_vgan.metrics.protocol import parse_protocol
 from ode_vgan.report.chosen import Budget
 from ode_vgan.report.compare import WEIGHTLESS, build_study, default_protocols
