@@ -198,6 +198,8 @@ def test_parts_add_up_in_what_is_counted():
 def test_what_cannot_be_trained_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(UserError, match="none is locked. Set it to 0"):
         training(dropout=0.5)
+    with pytest.raises(UserError, match="set loss=clip"):
+        training(nn.Identity())
     with pytest.raises(UserError, match="give shares"):
         training(reverse=1.5)
     with pytest.raises(UserError, match="1 clips of a batch of 2 have captions"):

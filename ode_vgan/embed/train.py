@@ -14,7 +14,7 @@ from ode_vgan.embed.remembered import LockedFeatures
 from ode_vgan.embed.standardised import Standardised
 from ode_vgan.embed.validation import Encoder, draw_nearest, played, validate, validation_clips
 from ode_vgan.errors import UserError
-from ode_vgan.losses.contrastive import MAX_SCALE, log_scale
+from ode_vgan.losses.contrastive import MAX_SCALE, ClipLoss, SigLipLoss, log_scale
 from ode_vgan.metrics.during import TrainingScore
 from ode_vgan.scaling.clip_count import clip_macs
 from ode_vgan.training import Training, trainable
@@ -45,7 +45,7 @@ class ClipTraining(Training):
     def __init__(
         self,
         clip: ClipModel,
-        loss: nn.Module,
+        loss: ClipLoss | SigLipLoss,
         *,
         lr: float,
         betas: tuple[float, float],
@@ -59,6 +59,8 @@ class ClipTraining(Training):
         seed: int,
     ):
         super().__init__(max_clips)
+        if not isinstance(loss, ClipLoss | SigLipLoss):
+            raise UserError(f"a CLIP is not trained by {type(loss).__name__}; set loss=clip or loss=siglip.")
         if not (0 <= dropout < 1 and 0 <= reverse <= 1):
             raise UserError(f"dropout={dropout}, reverse={reverse}; give shares: below 1, and from 0 to 1.")
         if dropout and not any(clip.locks.values()):
