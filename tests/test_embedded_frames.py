@@ -54,3 +54,12 @@ def test_the_shipped_judge_reads_frames_as_it_conditions_generators():
     assert clipsim(rows, extractor.encode_text(["a dog", "a ball"])).shape == (2,)
     with pytest.raises(UserError, match="has no config.json"):
         find_extractor("matched", "nowhere")
+
+
+def test_the_clip_trained_here_judges_each_frame_as_a_clip_of_itself():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
+    pytest.importorskip("open_clip", reason="open-clip-torch is not installed")
+    extractor, clips = find_extractor(parse_protocol("clipsim64_16f_clip_tiny").extractor), noise(2, 2, 32, 32)
+    rows = extractor(clips)
+    assert torch.allclose(rows[:, 1], extractor.embed.encode_frames(clips[:, 1:].numpy()).double(), atol=1e-5)
+    assert clipsim(rows, extractor.encode_text(["a dog", "a ball"])).shape == (2,)
