@@ -102,7 +102,7 @@ class DrawnData(pl.LightningDataModule):
                 raise UserError(f"data.{name} is out of range: workers and val_clips from 0, others from 1. Change it.")
         self.source, self.skipped, self.start_batch = f"drawn-{distribution.name}", {}, 0
         self.embed, self.distribution, self.clips, self.batch = cached(embed), distribution, clips, batch
-        self.workers, self.seed = workers, seed
+        self.frames, self.size, self.workers, self.seed = frames, size, workers, seed
         times = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
         worlds = (World(seed, "train", distribution.zipf, noise), *(World(HELD_SEED, s, 0, noise) for s in SPLITS[1:]))
         kinds = zip(SPLITS, worlds, (distribution, Curated(), Curated()), (clips, val_clips, test_clips), strict=True)
