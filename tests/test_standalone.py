@@ -37,6 +37,7 @@ def test_it_trains_four_models_prints_their_table_and_draws_them(tmp_path):
     assert list(rows) == ["Ode", "Sde", "Gru", "Deconvolution"], done.stdout
     numbers = [cells[:-1] for cells in rows.values()]  # the last are seconds, which a fast machine rounds to 0.0
     assert all(math.isfinite(cell) and cell > 0 for cells in numbers for cell in cells)
+    assert all(math.isfinite(cells[-1]) and cells[-1] >= 0 for cells in rows.values())
     weights = [cells[0] for cells in rows.values()]
     assert max(weights) <= 1.05 * min(weights)
     with Image.open(strip) as picture:
