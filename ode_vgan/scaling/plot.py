@@ -114,7 +114,7 @@ def _law(axes: "Axes", fitted: "Fitted", group: "Group", look: Look) -> None:
 
 def _limit(axes: "Axes", groups: Sequence["Group"], shown: tuple[float, float]) -> None:
     """Axes over points and laws, not over what a wide band runs off to; ticks in plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
     bottom, top = shown
     for line in axes.get_lines():
@@ -127,6 +127,11 @@ def _limit(axes: "Axes", groups: Sequence["Group"], shown: tuple[float, float]) 
     axes.yaxis.set_major_locator(few if top > 2.5 * bottom else MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value > 0 else ""))
     axes.yaxis.set_minor_formatter(NullFormatter())
+    start, end = axes.get_xlim()
+    if end < 1000 * start:  # else decades suffice
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: "Axes", fitted: "Fitted", looks: Mapping[str, Look], shapes: Mapping[str, str]) -> None:
