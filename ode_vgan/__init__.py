@@ -24,7 +24,7 @@ Every name above is a folder of this package and a group in `conf/`; `gan.py` wi
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ode_vgan._compat import define_torchvision_operators
+from ode_vgan._compat import watch_for_torchvision
 
 if TYPE_CHECKING:
     from ode_vgan.runs import Trained
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["load"]
 
-define_torchvision_operators()
+watch_for_torchvision()
 
 
 def load(run: str | Path, device: str = "cpu") -> "Trained":
