@@ -69,7 +69,8 @@ def running(folder: Path):
     import uvicorn
 
     from ode_vgan.embed.matched import open_embedder
-    from ode_vgan.web.explorer import Explorer, create_app, listen
+    from ode_vgan.web.explorer import Explorer, create_app
+    from ode_vgan.web.server import listen
 
     explorer = Explorer(folder, open_embedder("matched"), folder / "generated")
     explorer.search.embed_text("the first query loads the model")

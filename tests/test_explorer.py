@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ode_vgan.errors import UserError
-from ode_vgan.web.explorer import Explorer, create_app, listen, serve
+from ode_vgan.web.explorer import Explorer, create_app, serve
+from ode_vgan.web.server import listen
 from tests.explorer_fixture import TestClient, client, clip, explorer, folder  # noqa: F401 fixtures
 from tests.laion_fixture import DIM
 

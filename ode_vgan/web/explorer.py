@@ -1,7 +1,6 @@
 """The explorer: one page over a dataset folder, to search, filter, look, and cut subsets."""
 
 import hashlib
-import socket
 import threading
 import time
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from ode_vgan.web.guard import Guard, add_errors
 from ode_vgan.web.knn import given_vector
 from ode_vgan.web.media import Clips
 from ode_vgan.web.routes import add_routes
+from ode_vgan.web.server import need_server, serve_app
 
 STATIC = Path(__file__).parent / "static" / "explorer"
 PORT = 8321
@@ -166,7 +166,7 @@ def serve(
     Raises:
         UserError: no index, another embedder's vectors, or the port is taken.
     """
-    uvicorn = _uvicorn()
+    need_server()
     if isinstance(embedder, str):
         from ode_vgan.embed.matched import open_embedder
 
@@ -175,34 +175,4 @@ def serve(
     app = create_app(explorer, host)
     if embedder is not None:  # the first query does not wait for the model
         threading.Thread(target=explorer.search.embed_text, args=["a clip"], daemon=True).start()
-    with listen(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        print(f"explorer of {folder}: http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        UserError: the address is not this machine's, or the port is taken or out of range.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise UserError(f"cannot listen on {host} port {port} ({error}). Choose another --port or --host.") from error
-    return listener
-
-
-def _uvicorn():
-    try:
-        import fastapi  # noqa: F401 one remedy for both
-        import uvicorn
-    except ImportError as error:
-        raise UserError("the explorer needs fastapi and uvicorn. Run: pip install 'ode_vgan[laion]'") from error
-    return uvicorn
+    serve_app(app, host, port, f"explorer of {folder}")
