@@ -27,8 +27,9 @@ def loaded(code: str) -> set[str]:
 
 def asked(*arguments: str) -> set[str]:
     """After a call of ode-vgan that prints help and leaves."""
-    leave = "from ode_vgan.cli.main import main\ntry:\n    main({})\nexcept SystemExit as told:\n    assert not told.code"
-    return loaded(leave.format(list(arguments)))
+    call = f"main({list(arguments)})"
+    code = f"from ode_vgan.cli.main import main\ntry:\n    {call}\nexcept SystemExit as told:\n    assert not told.code"
+    return loaded(code)
 
 
 def test_importing_the_package_loads_nothing_heavy():
