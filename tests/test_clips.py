@@ -229,6 +229,25 @@ def test_what_cannot_be_a_clip_is_not_encoded(frames, times, pix_fmt):
         encode_clip(None, frames, times, pix_fmt=pix_fmt)
 
 
+def test_frames_that_come_one_by_one_give_the_same_bytes(ramp, tmp_path):
+    times = np.arange(len(ramp)) / 24
+    assert encode_clip(None, iter(ramp), times) == encode_clip(None, ramp, 24)
+    encode_clip(tmp_path / "clip.mp4", iter(ramp), times)
+    assert (tmp_path / "clip.mp4").read_bytes() == encode_clip(None, ramp, 24)
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_frames_that_come_one_by_one_are_as_many_as_the_times(count, ramp, tmp_path):
+    with pytest.raises(UserError, match="give one for each"):
+        encode_clip(tmp_path / "clip.mp4", iter(ramp[:count]), [0.0, 0.1, 0.2])
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_come_one_by_one_have_one_size(ramp):
+    with pytest.raises(UserError, match="has one size"):
+        encode_clip(None, iter([ramp[0], ramp[1][:-2]]), [0.0, 0.1])
+
+
 def test_one_frame_is_a_clip(noise):
     clip = decode_clip(encode_clip(None, noise[:1], 24, **LOSSLESS))
     assert np.array_equal(clip.frames, noise[:1]) and clip.times.tolist() == [0.0]

@@ -7,9 +7,11 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -19,11 +21,11 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ode_vgan.data.encode import write_frames
 from ode_vgan.errors import UserError
 
 MAX_SIDE_PX = 8192
 MAX_FRAMES = 100_000
-TIME_BASE = Fraction(1, 24_000)  # holds 1/24, 1/30, 1/60 s and every whole millisecond exactly
 
 
 class CorruptClip(UserError):  # noqa: N818 named for what it is, as UserError is
@@ -95,7 +97,7 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
 
 def encode_clip(
     path: str | Path | None,
-    frames: np.ndarray,
+    frames: np.ndarray | Iterator[np.ndarray],
     times: np.ndarray | float,
     *,
     codec: str = "libx264",
@@ -107,33 +109,24 @@ def encode_clip(
 
     Args:
         path: where to write, replaced only when complete; None returns the bytes instead.
-        frames: uint8 (T, H, W, 3), RGB.
-        times: (T,) rising seconds, or one number, frames per second.
+        frames: uint8 (T, H, W, 3), RGB; or T of (H, W, 3) one by one, none of which is kept.
+        times: (T,) rising seconds, or for an array one number, frames per second.
         options: further encoder options, as FFmpeg names them; they win over crf.
 
     Raises:
         UserError: times do not rise, or do not match the frames; odd sides with a subsampled pix_fmt.
     """
-    frames = np.ascontiguousarray(frames)
-    ticks = _ticks(frames, times)
-    if pix_fmt == "yuv420p" and (frames.shape[1] % 2 or frames.shape[2] % 2):
-        raise UserError(f"{frames.shape[2]}x{frames.shape[1]} px is odd; yuv420p needs even sides. Use yuv444p.")
-    buffer = io.BytesIO()
+    if not isinstance(frames, Iterator):
+        frames = np.ascontiguousarray(frames)
     # two encoder threads give other bytes than one; B-frames would shift the first timestamp
     settings = {"crf": f"{crf:g}", "preset": "veryslow", "bf": "0", "threads": "1"} | (options or {})
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(codec, options=settings)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt
-        stream.time_base = stream.codec_context.time_base = TIME_BASE
-        gaps = np.diff(ticks, append=ticks[-1] + (ticks[-1] - ticks[-2] if len(ticks) > 1 else 1000))
-        stream.codec_context.framerate = Fraction(TIME_BASE.denominator, int(np.median(gaps)))
-        converter = VideoReformatter()
-        for image, tick, gap in zip(frames, ticks, gaps, strict=True):
-            frame = converter.reformat(av.VideoFrame.from_ndarray(image, format="rgb24"), format=pix_fmt, threads=1)
-            frame.pts, frame.time_base, frame.duration = int(tick), TIME_BASE, int(gap)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue() if path is None else write_atomic(path, buffer.getvalue())
+    given = {"codec": codec, "pix_fmt": pix_fmt, "settings": settings}
+    if path is not None:
+        with atomic_file(path) as file:
+            return write_frames(file, frames, times, **given)
+    buffer = io.BytesIO()
+    write_frames(buffer, frames, times, **given)
+    return buffer.getvalue()
 
 
 def to_float(frames: Tensor) -> Tensor:
@@ -149,12 +142,19 @@ def to_uint8(x: Tensor) -> Tensor:
 
 def write_atomic(path: str | Path, content: bytes) -> None:
     """Put the content at the path in one step: readers see the old file or the whole new one."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write into that takes the path's place in one step when it is complete, and vanishes if it is not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -253,17 +253,3 @@ def _square(frame: np.ndarray, size: int) -> np.ndarray:
     image = Image.fromarray(frame[top : top + side, left : left + side])
     shrinking = side >= size
     return np.asarray(image.resize((size, size), Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR))
-
-
-def _ticks(frames: np.ndarray, times: np.ndarray | float) -> np.ndarray:
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
-        raise UserError(f"frames are {frames.dtype} {frames.shape}; a clip is uint8 (T, H, W, 3), T >= 1.")
-    seconds = np.asarray(times, dtype=np.float64)
-    if seconds.ndim == 0:
-        if not 0 < seconds <= TIME_BASE.denominator:
-            raise UserError(f"{times} frames per second must be above 0 and at most {TIME_BASE.denominator}.")
-        seconds = np.arange(len(frames)) / seconds
-    ticks = np.rint((seconds - seconds[:1]) * TIME_BASE.denominator)
-    if len(ticks) != len(frames) or not (np.diff(ticks) >= 1).all() or not np.isfinite(ticks).all():
-        raise UserError(f"{len(ticks)} times for {len(frames)} frames must be as many and rise by 1/24000 s or more.")
-    return ticks.astype(np.int64)
