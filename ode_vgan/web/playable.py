@@ -109,46 +109,43 @@ class Playable:
 
     @torch.inference_mode()
     def path(self, asked: Asked) -> dict:
-        """The latent path in the plane in which this run's paths move most.
+        """The latent path in the plane in which this run's clips move most.
 
         A continuous path is drawn densely between the first and the last asked time; one that takes a step a frame only
         at the frames, since it would be another path at other times.
 
         Returns:
             times (N,) seconds, points (N, 2), speeds (N - 1,) latent units a second, marks: the rows of asked times,
-            extent: [low, high] of the plane's both axes over many clips, evaluations.
+            span: how far a clip usually moves in that plane, evaluations.
         """
         dense = self.temporal.continuous and not self.temporal.step_noise and len(asked.times) > 1
         low, high = asked.times[0], asked.times[-1]
         own = np.asarray(asked.times)
         times = np.union1d(own, np.linspace(low, high, DENSE)) if dense else own
         z = self._path(asked.at(tuple(times.tolist())))[1][0].double().cpu().numpy()
-        mean, axes, extent = self._plane
-        points = (z - mean) @ axes
+        axes, span = self._plane
+        points = z @ axes
         speeds = np.linalg.norm(np.diff(z, axis=0), axis=1) / np.maximum(np.diff(times), 1e-9)
         return {
             "times": times.round(6).tolist(),
             "points": points.round(5).tolist(),
             "speeds": speeds.round(5).tolist(),
             "marks": np.searchsorted(times, own).tolist(),
-            "extent": extent,
+            "span": span,
             "evaluations": self.temporal.nfe,
         }
 
     @cached_property
-    def _plane(self) -> tuple[np.ndarray, np.ndarray, list[list[float]]]:
-        """Mean (Z,), the two directions (Z, 2) of most variance of many clips' paths, and their extent."""
-        draw = np.random.default_rng(0)
+    def _plane(self) -> tuple[np.ndarray, float]:
+        """The two directions (Z, 2) in which states vary most within a clip, and the median clip's span in them."""
         texts = self.captions or [""]
         rows = self.trained.embed.encode_text([texts[i % len(texts)] for i in range(AXES_CLIPS)])
-        times = torch.tensor(self.window)
-        _, z = self.generator.path(self.trained.draw(AXES_CLIPS, int(draw.integers(2**20))), times, rows)
-        states = z.flatten(0, 1).double().cpu().numpy()
-        mean = states.mean(0)
-        _, _, directions = np.linalg.svd(states - mean, full_matrices=False)
-        points = (states - mean) @ directions[:2].T
-        extent = [[float(side.min()), float(side.max())] for side in points.T]
-        return mean, directions[:2].T, extent
+        _, z = self.generator.path(self.trained.draw(AXES_CLIPS, 0), torch.tensor(self.window), rows)
+        states = z.double().cpu().numpy()
+        moved = states - states.mean(1, keepdims=True)
+        _, _, directions = np.linalg.svd(moved.reshape(-1, moved.shape[-1]), full_matrices=False)
+        axes = directions[:2].T
+        return axes, float(np.median(np.ptp(states @ axes, axis=1).max(-1)))
 
     def _path(self, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
         """Style (1, W), latent path (1, T, Z) and text (1, E) of what is asked."""
