@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ode_vgan.temporal.path import TemporalModel, anchored_path
 
+CHUNK_FRAMES = 256  # decoded at once when sampling; bounds memory
+
 
 class Latents(NamedTuple):
     """What one clip is drawn from: content (B, N), motion (B, N) and a path seed (B,), int64."""
@@ -81,13 +83,22 @@ class Generator(nn.Module):
         return self.decoder(w, z, c)
 
     @torch.no_grad()
-    def render(self, latents: Latents, times: Tensor, c: Tensor, chunk_frames: int = 256) -> Tensor:
-        """As forward, without gradients, decoded in chunks so that memory does not grow with T.
+    def render(self, latents: Latents, times: Tensor, c: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
+        """As forward, without gradients, decoded in chunks so that beside the frames memory does not grow with T.
 
         Returns:
             (B, T, C, H, W) on the CPU, in [-1, 1].
         """
         w, z = self.path(latents, times, c)
         step = max(1, chunk_frames // max(1, z.shape[0]))
-        parts = [self.decoder(w, z[:, i : i + step], c).clamp(-1, 1).cpu() for i in range(0, z.shape[1], step)]
-        return torch.cat(parts, 1)
+        frames = None
+        for i in range(0, z.shape[1], step):
+            part = self.frames(w, z[:, i : i + step], c)
+            frames = torch.empty(*z.shape[:2], *part.shape[2:]) if frames is None else frames
+            frames[:, i : i + step] = part
+        return frames
+
+    @torch.no_grad()
+    def frames(self, w: Tensor, z: Tensor, c: Tensor) -> Tensor:
+        """Frames (B, T, C, H, W), in [-1, 1], of a stretch z of a path from `path`."""
+        return self.decoder(w, z, c).clamp(-1, 1)

@@ -17,8 +17,9 @@ from ode_vgan.data.clips import to_uint8, write_atomic
 from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.errors import HeldError, UserError
-from ode_vgan.generator import Generator, Latents, draw_latents
+from ode_vgan.generator import CHUNK_FRAMES, Generator, Latents, draw_latents
 
+BATCH = 16  # clips of a path when sampling
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 MAY_DIFFER = (
     "max_clips",
@@ -139,20 +140,39 @@ class Trained:
         alone = [draw_latents(1, self.generator.noise_dim, draw) for draw in draws]
         return Latents(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
 
-    def render(self, text: Tensor, times: Tensor, seed: int, batch: int = 16) -> Tensor:
+    def render(self, text: Tensor, times: Tensor, seed: int, batch: int = BATCH) -> Tensor:
         """Clips, (N, T, H, W, 3) uint8, for embeddings (N, E) at times (T,) or (N, T), seconds."""
-        device = next(self.generator.parameters()).device
-        latents, parts = self.draw(len(text), seed), []
-        for i in range(0, len(text), batch):
-            part = slice(i, i + batch)
-            at = times if times.ndim == 1 else times[part]
-            clips = self.generator.render(latents.slice(part).to(device), at.to(device), text[part].to(device))
-            parts.append(to_uint8(clips))
-        return torch.cat(parts)
+        clips = None
+        for n, (w, z, c) in enumerate(self._paths(text, times, seed, batch)):
+            step = max(1, CHUNK_FRAMES // len(z))
+            for i in range(0, z.shape[1], step):
+                part = self._frames(w, z[:, i : i + step], c)
+                clips = part.new_empty(len(text), z.shape[1], *part.shape[2:]) if clips is None else clips
+                clips[n * batch : n * batch + len(z), i : i + step] = part
+        return clips
+
+    def stretches(self, text: Tensor, times: Tensor, seed: int, batch: int = BATCH) -> Iterator[Tensor]:
+        """The clips of `render`, some frames at a time: (N, t, H, W, 3) uint8, in memory that does not grow with T."""
+        paths = list(self._paths(text, times, seed, batch))
+        step = max(1, CHUNK_FRAMES // min(batch, len(text)))
+        for i in range(0, times.shape[-1], step):
+            yield torch.cat([self._frames(w, z[:, i : i + step], c) for w, z, c in paths])
 
     def sample(self, texts: list[str], times: Tensor, seed: int) -> Tensor:
         """Clips, (N, T, H, W, 3) uint8, for captions at times (T,), seconds from the first frame."""
         return self.render(self.embed.encode_text(list(texts)), times, seed)
+
+    @torch.no_grad()
+    def _paths(self, text: Tensor, times: Tensor, seed: int, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Style, path and text of some clips after others."""
+        device, latents = next(self.generator.parameters()).device, self.draw(len(text), seed)
+        for i in range(0, len(text), batch):
+            part = slice(i, i + batch)
+            at, c = (times if times.ndim == 1 else times[part]).to(device), text[part].to(device)
+            yield (*self.generator.path(latents.slice(part).to(device), at, c), c)
+
+    def _frames(self, w: Tensor, z: Tensor, c: Tensor) -> Tensor:
+        return to_uint8(self.generator.frames(w, z, c)).cpu()
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -54,6 +54,17 @@ def test_a_clip_depends_on_its_seed_and_not_on_how_many_are_drawn_or_in_which_ch
     assert not torch.equal(five, trained.render(text, times, seed=4))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_stretches_are_the_clips_some_frames_at_a_time(run, monkeypatch, shared):
+    trained = ode_vgan.load(run[0])
+    text, times = torch.ones(5, 1), torch.arange(11) * 0.1
+    times = times if shared else times + torch.arange(5)[:, None] * 0.01
+    monkeypatch.setattr("ode_vgan.runs.CHUNK_FRAMES", 8)
+    stretches = list(trained.stretches(text, times, seed=3, batch=2))
+    assert [part.shape[1] for part in stretches] == [4, 4, 3]
+    close(torch.cat(stretches, 1), trained.render(text, times, seed=3))
+
+
 def close(a, b):
     assert (a.int() - b.int()).abs().max() <= 1  # convolutions round differently in other batch sizes
 
