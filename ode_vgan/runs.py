@@ -134,9 +134,9 @@ class Trained:
             self._embed = cached(build(self.config["embed"]))
         return self._embed
 
-    def draw(self, clips: int, seed: int) -> Latents:
-        """Latents of `clips` clips from a seed; the first n do not depend on how many are drawn."""
-        draws = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(clips)]
+    def draw(self, clips: int, seed: int, first: int = 0) -> Latents:
+        """Latents of clips number `first` and on from a seed; they do not depend on how many are drawn."""
+        draws = [torch.Generator().manual_seed(seed * 1_000_003 + first + i) for i in range(clips)]
         alone = [draw_latents(1, self.generator.noise_dim, draw) for draw in draws]
         return Latents(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
 
@@ -151,10 +151,14 @@ class Trained:
                 clips[n * batch : n * batch + len(z), i : i + step] = part
         return clips
 
-    def stretches(self, text: Tensor, times: Tensor, seed: int, batch: int = BATCH) -> Iterator[Tensor]:
-        """The clips of `render`, some frames at a time: (N, t, H, W, 3) uint8, in memory that does not grow with T."""
-        paths = list(self._paths(text, times, seed, batch))
-        step = max(1, CHUNK_FRAMES // min(batch, len(text)))
+    def stretches(self, text: Tensor, times: Tensor, seed: int, first: int = 0) -> Iterator[Tensor]:
+        """The clips of `render`, some frames at a time: (N, t, H, W, 3) uint8, in memory that does not grow with T.
+
+        Args:
+            first: number of the first clip: from one seed, clip number i is always the same.
+        """
+        paths = list(self._paths(text, times, seed, BATCH, first))
+        step = max(1, CHUNK_FRAMES // min(BATCH, len(text)))
         for i in range(0, times.shape[-1], step):
             yield torch.cat([self._frames(w, z[:, i : i + step], c) for w, z, c in paths])
 
@@ -163,9 +167,11 @@ class Trained:
         return self.render(self.embed.encode_text(list(texts)), times, seed)
 
     @torch.no_grad()
-    def _paths(self, text: Tensor, times: Tensor, seed: int, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _paths(
+        self, text: Tensor, times: Tensor, seed: int, batch: int, first: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Style, path and text of some clips after others."""
-        device, latents = next(self.generator.parameters()).device, self.draw(len(text), seed)
+        device, latents = next(self.generator.parameters()).device, self.draw(len(text), seed, first)
         for i in range(0, len(text), batch):
             part = slice(i, i + batch)
             at, c = (times if times.ndim == 1 else times[part]).to(device), text[part].to(device)

@@ -60,9 +60,12 @@ def test_stretches_are_the_clips_some_frames_at_a_time(run, monkeypatch, shared)
     text, times = torch.ones(5, 1), torch.arange(11) * 0.1
     times = times if shared else times + torch.arange(5)[:, None] * 0.01
     monkeypatch.setattr("ode_vgan.runs.CHUNK_FRAMES", 8)
-    stretches = list(trained.stretches(text, times, seed=3, batch=2))
+    monkeypatch.setattr("ode_vgan.runs.BATCH", 2)
+    stretches = list(trained.stretches(text, times, seed=3))
     assert [part.shape[1] for part in stretches] == [4, 4, 3]
     close(torch.cat(stretches, 1), trained.render(text, times, seed=3))
+    alone = trained.stretches(text[3:4], times if shared else times[3:4], seed=3, first=3)
+    close(torch.cat(list(alone), 1), torch.cat(stretches, 1)[3:4])
 
 
 def close(a, b):

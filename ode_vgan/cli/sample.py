@@ -8,7 +8,7 @@ from pathlib import Path
 from ode_vgan.errors import UserError
 
 DEFAULT_FPS = 24.0
-MAX_VALUES = 2**31  # uint8 numbers of all clips together: 2 GB
+MAX_FRAMES = 100_000  # as `ode_vgan.data.clips` reads: over an hour
 
 
 def add_parser(subparsers) -> None:
@@ -31,11 +31,9 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render everything, then write; prints the paths."""
-    import torch
-
-    from ode_vgan.report.video import grid_png, write_clips_mp4, write_mp4
+    """Write clips as they are made; prints the paths."""
     from ode_vgan.runs import load
+    from ode_vgan.sampled import Sampled, write_sampled
 
     if args.count < 1:
         raise UserError(f"--count {args.count} makes no clip; give 1 or more.")
@@ -43,23 +41,17 @@ def run(args: argparse.Namespace) -> int:
     if times is not None and (args.fps, args.seconds) != (None, None):
         raise UserError("--times already says when; leave out --fps and --seconds.")
     trained = load(args.run, device=args.device)
-    if times is None:
-        times = uniform_times(args.fps, args.seconds, trained.config["data"], len(args.text) * args.count)
+    data = trained.config["data"]
+    times = uniform_times(args.fps, args.seconds, data["frames"]) if times is None else times
     texts = [text for text in args.text for _ in range(args.count)]
-    check_size(len(texts), len(times), trained.config["data"]["size"])
+    check_size(len(texts), len(times), data["size"])
     folder = args.out or run_folder(trained.checkpoint) / "samples"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder.")
-    clips = trained.sample(texts, torch.tensor(times, dtype=torch.float32), args.seed).numpy()
     stem = folder / _stem(args.text, times, args)
     title = f"{type(trained.generator.temporal).__name__} after {trained.clips_seen:,} clips, seed {args.seed}"
-    written = [
-        write_clips_mp4(stem.with_name(stem.name + ".mp4"), clips, times, texts),
-        grid_png(stem.with_name(stem.name + ".png"), clips, texts, times, title=title),
-    ]
-    if args.raw:
-        written += [write_mp4(folder / stem.name / f"{i:04d}.mp4", clip, times) for i, clip in enumerate(clips)]
-    print(*written, sep="\n")
+    clips = Sampled(trained, texts, times, args.seed)
+    print(*write_sampled(clips, stem, title=title, alone=stem if args.raw else None), sep="\n")
     return 0
 
 
@@ -81,26 +73,30 @@ def parse_times(text: str) -> list[float]:
     return times
 
 
-def uniform_times(fps: float | None, seconds: float | None, data: dict, clips: int) -> list[float]:
-    """Frame times of each of `clips` clips, from 0 s on; by default as many as the run's windows have."""
+def uniform_times(fps: float | None, seconds: float | None, frames: int) -> list[float]:
+    """Frame times from 0 s on; `frames` of them where no length is given."""
     fps = DEFAULT_FPS if fps is None else fps
     if not (0 < fps <= 10_000):
         raise UserError(f"--fps {fps:g} is outside 0 to 10000 frames a second.")
     if seconds is not None and not (0 < seconds < math.inf):
         raise UserError(f"--seconds {seconds:g} is no length; give more than 0.")
-    frames = data["frames"] if seconds is None else max(1, round(seconds * fps))
-    check_size(clips, frames, data["size"])
+    frames = frames if seconds is None else max(1, round(seconds * fps))
+    check_frames(frames)
     return [i / fps for i in range(frames)]
 
 
+def check_frames(frames: int) -> None:
+    """Refuse clips longer than this project reads."""
+    if frames > MAX_FRAMES:
+        raise UserError(f"clips of {frames} frames, the limit is {MAX_FRAMES}; ask for shorter ones.")
+
+
 def check_size(clips: int, frames: int, size: int) -> None:
-    """Refuse what would not fit in memory, before anything is allocated."""
-    values = clips * frames * size * size * 3
-    if values > MAX_VALUES:
-        raise UserError(
-            f"{clips} clips of {frames} frames at {size} px are {values / 1e9:.1f} GB, the limit is "
-            f"{MAX_VALUES / 1e9:.1f}; ask for fewer or shorter ones."
-        )
+    """Refuse, before anything is made, a film that would not play."""
+    from ode_vgan.report.video import film_size
+
+    check_frames(frames)
+    film_size(clips, size, size)
 
 
 def run_folder(checkpoint: Path) -> Path:

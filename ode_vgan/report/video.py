@@ -1,20 +1,22 @@
 """Clips for people: a PNG that lays time out in columns, and an MP4 that plays captioned tiles."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from io import BytesIO
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ode_vgan.data.clips import encode_clip, write_atomic
+from ode_vgan.data.clips import MAX_SIDE_PX, encode_clip, write_atomic
 from ode_vgan.errors import UserError
 
 INK, PALE, PAPER, EDGE = (28, 30, 34), (128, 133, 142), (255, 255, 255), (226, 228, 232)
 MAX_ROWS, MAX_COLUMNS = 24, 12
-MARGIN, GAP, CAPTION_PX = 16, 4, 168
+MARGIN, GAP, CAPTION_PX, TEXT_PX = 16, 4, 168, 36
+KEPT_BYTES = 2**28  # of a film whose clips repeat
 
 
 def grid_png(
@@ -25,23 +27,25 @@ def grid_png(
     *,
     title: str | None = None,
     upscale: int | None = None,
+    total: int | None = None,
 ) -> Path:
     """Draw one row a clip and one column a frame, with captions beside and times above.
 
-    At most 24 clips are drawn; of more than 12 frames, 12 evenly spaced ones including both ends.
+    At most 24 clips are drawn; of more than 12 frames, 12 evenly spaced ones including both ends (`grid_columns`).
 
     Args:
         clips: (N, T, H, W, 3) uint8.
         times: (T,) or (N, T) seconds; columns carry the common times, rows their own where they differ.
         upscale: whole-number enlargement; by default the smallest that shows frames at 64 px or more.
+        total: clips that there are, where only some are given.
 
     Raises:
         UserError: the clips, captions and times do not fit each other.
     """
     clips, captions, times = _checked(clips, captions, times)
-    total, (count, frames, height, width) = len(clips), clips[:MAX_ROWS].shape[:4]
+    total, (count, frames, height, width) = total or len(clips), clips[:MAX_ROWS].shape[:4]
     upscale = upscale or _upscale(height, 64)
-    columns = np.unique(np.linspace(0, frames - 1, min(frames, MAX_COLUMNS)).round().astype(int))
+    columns = grid_columns(frames)
     common = times is not None and bool(np.all(times == times[:1]))
     tile_w, tile_h = width * upscale, height * upscale
     row_h = tile_h + GAP + (0 if common or times is None else 14)
@@ -68,9 +72,14 @@ def grid_png(
     return Path(path)
 
 
+def grid_columns(frames: int) -> np.ndarray:
+    """The frames that a grid shows."""
+    return np.unique(np.linspace(0, frames - 1, min(frames, MAX_COLUMNS)).round().astype(int))
+
+
 def write_clips_mp4(
     path: str | Path,
-    clips: np.ndarray,
+    clips: np.ndarray | Iterator[np.ndarray],
     times: np.ndarray,
     captions: Sequence[str],
     *,
@@ -79,55 +88,94 @@ def write_clips_mp4(
 ) -> Path:
     """Play N clips side by side in one MP4, each above its caption, at their true times.
 
-    The clips repeat until the film lasts `min_seconds`; 0 plays them once.
+    The clips repeat until the film lasts `min_seconds`, unless they are too large to be kept; 0 plays them once.
 
     Args:
-        clips: (N, T, H, W, 3) uint8.
+        clips: (N, T, H, W, 3) uint8; or stretches of it one after the other, (N, t, H, W, 3).
         times: (T,) seconds, rising, shared by all clips.
         columns: tiles in a row; by default about as many as there are rows, at most 8.
+
+    Raises:
+        UserError: clips, captions and times do not fit each other, or the tiles need a film too large to be played.
     """
-    clips, captions, times = _checked(clips, captions, np.asarray(times, np.float64).reshape(-1))
-    count, frames, height, width = clips.shape[:4]
+    stretches = clips if isinstance(clips, Iterator) else iter([clips])
+    times = np.asarray(times, np.float64).reshape(-1)
+    first, captions, _ = _checked(next(stretches), captions, None)
+    count, _, height, width = first.shape[:4]
+    columns, upscale, size = film_size(count, height, width, columns)
+    page, corners = _stage(captions, columns, (width * upscale, height * upscale), size)
+
+    def film() -> Iterator[np.ndarray]:
+        for stretch in chain([first], stretches):
+            for tiles in stretch.swapaxes(0, 1):
+                frame = page.copy()
+                for (x, y), tile in zip(corners, tiles, strict=True):
+                    frame[y : y + height * upscale, x : x + width * upscale] = _enlarged(tile, upscale)
+                yield frame
+
+    kept_bytes = len(times) * page.nbytes
+    return write_mp4(path, film(), times, min_seconds=min_seconds if kept_bytes <= KEPT_BYTES else 0, pix_fmt="yuv420p")
+
+
+def film_size(count: int, height: int, width: int, columns: int | None = None) -> tuple[int, int, tuple[int, int]]:
+    """Columns, enlargement, and (width, height) in px, of a film of so many clips.
+
+    Raises:
+        UserError: it would be larger than players show.
+    """
     columns = min(count, columns or min(8, math.ceil(math.sqrt(count * 1.5))))
     upscale, rows = _upscale(height, 112), -(-count // columns)
-    tile_w, tile_h, text_h = width * upscale, height * upscale, 36
-    size = (columns * (tile_w + GAP * 2) + GAP * 2, rows * (tile_h + text_h + GAP) + GAP * 2)
-    page = Image.new("RGB", tuple(n + n % 2 for n in size), PAPER)  # 4:2:0 chroma needs even sides
+    size = (
+        columns * (width * upscale + GAP * 2) + GAP * 2,
+        rows * (height * upscale + TEXT_PX + GAP) + GAP * 2,
+    )
+    if max(size) > MAX_SIDE_PX:
+        raise UserError(
+            f"{count} clips of {width}x{height} px side by side are {size[0]}x{size[1]} px, "
+            f"the limit is {MAX_SIDE_PX}; ask for fewer."
+        )
+    return columns, upscale, tuple(n + n % 2 for n in size)  # 4:2:0 chroma needs even sides
+
+
+def _stage(
+    captions: Sequence[str], columns: int, tile: tuple[int, int], size: tuple[int, int]
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The captioned page that tiles are laid on, and their corners."""
+    page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
-    corners = [
-        (GAP * 2 + (i % columns) * (tile_w + GAP * 2), GAP * 2 + (i // columns) * (tile_h + text_h + GAP))
-        for i in range(count)
-    ]
-    for (x, y), caption in zip(corners, captions, strict=True):
-        _draw_lines(draw, (x, y + tile_h + 3), caption, (tile_w, text_h - 3), centre=True)
-    film = np.repeat(np.asarray(page)[None], frames, axis=0)
-    for (x, y), clip in zip(corners, clips, strict=True):
-        film[:, y : y + tile_h, x : x + tile_w] = clip.repeat(upscale, axis=1).repeat(upscale, axis=2)
-    return write_mp4(path, film, times[0], min_seconds=min_seconds, pix_fmt="yuv420p")
+    corners = []
+    for i, caption in enumerate(captions):
+        x = GAP * 2 + (i % columns) * (tile[0] + GAP * 2)
+        y = GAP * 2 + (i // columns) * (tile[1] + TEXT_PX + GAP)
+        _draw_lines(draw, (x, y + tile[1] + 3), caption, (tile[0], TEXT_PX - 3), centre=True)
+        corners.append((x, y))
+    return np.asarray(page), corners
 
 
 def write_mp4(
     path: str | Path,
-    clip: np.ndarray,
+    clip: np.ndarray | Iterator[np.ndarray],
     times: np.ndarray,
     *,
     min_seconds: float = 0.0,
     pix_fmt: str = "yuv444p",
 ) -> Path:
-    """Write one clip, uint8 (T, H, W, 3), at its true times (T,); it repeats until it lasts `min_seconds`.
+    """Write one clip, uint8 (T, H, W, 3) or its frames one by one, at its true times (T,).
 
-    yuv444p keeps the colours of small frames; yuv420p, which needs even sides, plays everywhere.
+    It repeats until it lasts `min_seconds`: its frames are then kept. yuv444p keeps the colours of small frames;
+    yuv420p, which needs even sides, plays everywhere.
     """
-    clip, times = np.asarray(clip), np.asarray(times, np.float64)
+    times = np.asarray(times, np.float64)
     times = times - times[0]
     hold = float(np.median(np.diff(times))) if len(times) > 1 else 0.25
     period = times[-1] + hold
     repeats = max(1, math.ceil(min_seconds / period))
     looped = np.concatenate([times + period * i for i in range(repeats)])
-    film = np.concatenate([clip] * repeats)
+    kept = list(clip) if repeats > 1 and isinstance(clip, Iterator) else clip
+    film = iter(kept) if repeats == 1 else chain.from_iterable(repeat(kept, repeats))
     # x264 0.165 spreads bits over macroblocks by memory that it has not set: 16 px frames had other bytes at times
     options = {"preset": "medium", "x264-params": "mbtree=0"}
-    write_atomic(path, encode_clip(None, film, looped, pix_fmt=pix_fmt, options=options))
+    encode_clip(path, film, looped, pix_fmt=pix_fmt, options=options)
     return Path(path)
 
 
@@ -150,7 +198,11 @@ def _upscale(height: int, least_px: int) -> int:
 
 
 def _tile(frame: np.ndarray, upscale: int) -> Image.Image:
-    return Image.fromarray(frame.repeat(upscale, axis=0).repeat(upscale, axis=1))
+    return Image.fromarray(_enlarged(frame, upscale))
+
+
+def _enlarged(frame: np.ndarray, upscale: int) -> np.ndarray:
+    return frame.repeat(upscale, axis=0).repeat(upscale, axis=1)
 
 
 @cache
