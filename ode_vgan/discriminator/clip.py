@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ode_vgan.decoder.layers import channels_at
 from ode_vgan.discriminator.frame import TextProjection
+from ode_vgan.discriminator.halving import HalvingConv3d, halve_space
 
 
 class GapEmbedding(nn.Module):
@@ -29,19 +30,24 @@ class GapEmbedding(nn.Module):
 
 
 class ResidualBlock3d(nn.Module):
-    """A 3 x 3 convolution in space, then one in space and time, beside a skip; space is halved."""
+    """A 3 x 3 convolution in space, then one in space and time, beside a skip.
 
-    def __init__(self, in_channels: int, out_channels: int):
+    Args:
+        halve: average the output over 2 x 2 px; that is part of the second convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, halve: bool):
         super().__init__()
+        self.halve = halve
         self.conv1 = nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
+        second = HalvingConv3d if halve else nn.Conv3d
+        self.conv2 = second(out_channels, out_channels, (3, 3, 3), padding=(1, 1, 1))
         self.skip = nn.Conv3d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in, T, H, W) to (B, out, T, H / 2, W / 2)."""
-        x = F.avg_pool3d(x, (1, 2, 2))
+        """Map (B, in, T, H, W) to (B, out, T, H, W), or half the side."""
         residual = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
-        return (self.skip(x) + residual) * math.sqrt(0.5)
+        return (self.skip(halve_space(x) if self.halve else x) + residual) * math.sqrt(0.5)
 
 
 class ClipCritic(nn.Module):
@@ -59,16 +65,22 @@ class ClipCritic(nn.Module):
         super().__init__()
         sides = [size // 2**i for i in range(1, int(math.log2(size // 4)) + 1)]
         widths = [channels_at(side, channel_base, channel_max) for side in sides]
-        self.stem = nn.Conv3d(6, widths[0], (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
+        blocks = len(widths) - 1
+        stem = HalvingConv3d if blocks else nn.Conv3d  # space is halved before each block
+        self.stem = stem(6, widths[0], (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1))
         self.gaps = GapEmbedding(widths[0])
-        self.blocks = nn.ModuleList(ResidualBlock3d(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(
+            ResidualBlock3d(widths[i], widths[i + 1], halve=i + 1 < blocks) for i in range(blocks)
+        )
         self.mix = nn.Conv1d(widths[-1] * 16, features, 3, padding=1)
         self.project = TextProjection(features, embed_dim)
+        self.to(memory_format=torch.channels_last_3d)
 
     def features(self, x: Tensor, times: Tensor) -> Tensor:
         """Features (B, F) of clips x, (B, T, 3, H, W), whose frames stand at times, (B, T) seconds."""
         change = torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:] - x[:, :-1]], 1)
-        hidden = self.stem(torch.cat([x, change], 2).transpose(1, 2))  # channels before time, as Conv3d wants
+        seen = torch.cat([x, change], 2).transpose(1, 2)  # channels before time, as Conv3d wants
+        hidden = self.stem(seen.contiguous(memory_format=torch.channels_last_3d))
         hidden = hidden + self.gaps(times).transpose(1, 2)[..., None, None]
         for block in self.blocks:
             hidden = block(hidden)

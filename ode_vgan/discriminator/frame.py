@@ -2,10 +2,12 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ode_vgan.decoder.layers import channels_at
+from ode_vgan.discriminator.halving import HalvingConv2d
 
 
 class TextProjection(nn.Module):
@@ -27,18 +29,21 @@ class TextProjection(nn.Module):
 
 
 class ResidualBlock2d(nn.Module):
-    """Two 3 x 3 convolutions beside a 1 x 1 skip, then average pooling by two; no normalisation."""
+    """Two 3 x 3 convolutions beside a 1 x 1 skip, then average pooling by two; no normalisation.
+
+    Pooling is part of the second convolution, and comes before the skip, with which it commutes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = HalvingConv2d(in_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in, H, W) to (N, out, H / 2, W / 2)."""
         residual = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
-        return F.avg_pool2d(self.skip(x) + residual, 2) * math.sqrt(0.5)
+        return (self.skip(F.avg_pool2d(x, 2)) + residual) * math.sqrt(0.5)
 
 
 class FrameCritic(nn.Module):
@@ -58,10 +63,11 @@ class FrameCritic(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock2d(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last = nn.Linear(widths[-1] * 16, features)
         self.project = TextProjection(features, embed_dim)
+        self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor, times: Tensor) -> Tensor:
         """Features (B * T, F) of frames x, (B, T, 3, H, W); times do not matter to a single frame."""
-        hidden = self.stem(x.flatten(0, 1))
+        hidden = self.stem(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             hidden = block(hidden)
         return F.leaky_relu(self.last(F.leaky_relu(hidden, 0.2).flatten(1)), 0.2)
