@@ -14,23 +14,26 @@ if TYPE_CHECKING:
 
 
 class Sampled:
-    """Clips of a trained run, kept while they are few, else made again for whoever wants them once more.
+    """Clips of a trained run, made some frames at a time.
 
     Args:
         texts: of N clips. times: seconds of the T frames of each. seed: of all of them.
+        again: each is wanted alone too: they are kept while they are few, else made again.
     """
 
-    def __init__(self, trained: "Trained", texts: Sequence[str], times: Sequence[float], seed: int):
+    def __init__(
+        self, trained: "Trained", texts: Sequence[str], times: Sequence[float], seed: int, *, again: bool = False
+    ):
         self.trained, self.texts, self.seed = trained, list(texts), seed
         self.seconds, self.text = np.asarray(times, np.float64), trained.embed.encode_text(self.texts)
         self.times = torch.from_numpy(self.seconds).float()
         self.columns = grid_columns(len(times))
-        self._kept: list[np.ndarray] | None = None
+        self.keeps, self._kept = again, None
         self._columns: list[np.ndarray] = []
 
     def stretches(self) -> Iterator[np.ndarray]:
         """All clips some frames at a time, (N, t, H, W, 3) uint8; notes on the way what is kept."""
-        done, self._kept, self._columns = 0, [], []
+        done, self._kept, self._columns = 0, [] if self.keeps else None, []
         for part in self.trained.stretches(self.text, self.times, self.seed):
             part = part.numpy()
             if self._kept is not None and part[:, :1].nbytes * len(self.times) <= KEPT_BYTES:

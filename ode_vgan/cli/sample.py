@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--out {folder} is a file; name a folder.")
     stem = folder / _stem(args.text, times, args)
     title = f"{type(trained.generator.temporal).__name__} after {trained.clips_seen:,} clips, seed {args.seed}"
-    clips = Sampled(trained, texts, times, args.seed)
+    clips = Sampled(trained, texts, times, args.seed, again=args.raw)
     print(*write_sampled(clips, stem, title=title, alone=stem if args.raw else None), sep="\n")
     return 0
 
