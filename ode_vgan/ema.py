@@ -24,7 +24,6 @@ class GeneratorEma(nn.Module):
         """Move the copy towards the generator after a batch of clips."""
         halflife = max(min(self.halflife_clips, clips_seen * self.ramp), 1e-8)
         weight = 1 - 0.5 ** (batch / halflife)
-        for kept, new in zip(self.copy.parameters(), generator.parameters(), strict=True):
-            kept.lerp_(new.to(kept.dtype), weight)
+        torch._foreach_lerp_(list(self.copy.parameters()), list(generator.parameters()), weight)
         for kept, new in zip(self.copy.buffers(), generator.buffers(), strict=True):
             kept.copy_(new)

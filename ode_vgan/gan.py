@@ -12,8 +12,9 @@ from ode_vgan.errors import UserError
 from ode_vgan.generator import draw_latents
 from ode_vgan.losses.kinetic import kinetic_energy
 from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
-from ode_vgan.losses.penalty import gradient_penalty
+from ode_vgan.losses.penalty import gradient_penalties
 from ode_vgan.training import GanTraining
+from ode_vgan.transfer import sent
 
 
 class VideoGan(GanTraining):
@@ -86,7 +87,7 @@ class VideoGan(GanTraining):
         w, z = self.generator.path(latents, times, c)
         energy = kinetic_energy(z, times)
         real, times, z = self._thinned(real, times, z, draw=draw)
-        picks = self.critics.choose(*real.shape[:2], generator=draw)
+        picks = sent(self.critics.choose(*real.shape[:2], generator=draw), real.device)
         fake = self.generator.decoder(w, z, c)
         seen_real, seen_fake = self.augment(real, draw), self.augment(fake, draw)
         values = self._critic_step(seen_real, seen_fake.detach(), times, c, picks)
@@ -95,7 +96,7 @@ class VideoGan(GanTraining):
         values |= self._generator_step(seen_real, seen_fake, times, c, picks, pull)
         values |= {"generator/anchor": anchor.detach(), "path/kinetic": energy.detach()}
 
-        self.clips += len(real)
+        self.clips_seen += len(real)
         self.ema.update(self.generator, len(real), self.clips_seen)
         self.augment.adapt(values["sign/mean"], len(real))
         values |= {"clips": float(self.clips_seen), "augment/p": self.augment.p}
@@ -105,15 +106,16 @@ class VideoGan(GanTraining):
     def _thinned(self, *clips: Tensor, draw: torch.Generator) -> list[Tensor]:
         """The frames that this step sees, the same ones of each tensor (B, T, ...)."""
         count, frames = clips[0].shape[:2]
-        seen = choose_frames(count, frames, self.step_frames or frames, draw).to(clips[0].device)
+        seen = sent(choose_frames(count, frames, self.step_frames or frames, draw), clips[0].device)
         rows = torch.arange(count, device=seen.device)[:, None]
         return [tensor[rows, seen] for tensor in clips]
 
     def _critic_step(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
-        features = self.critics.features(real, times, picks)
-        right = self.critics.judge(features, c)
-        wrong = self.critics.judge(features, c.roll(1, 0))
-        false = self.critics(fake, times, c, picks)
+        clips, times, picks = torch.cat([real, fake]), times.repeat(2, 1), picks.repeat(2, 1)
+        halves = {name: one.chunk(2) for name, one in self.critics.features(clips, times, picks).items()}
+        seen, made = ({name: pair[i] for name, pair in halves.items()} for i in range(2))
+        right, false = self.critics.judge(seen, c), self.critics.judge(made, c)
+        wrong = self.critics.judge(seen, c.roll(1, 0))
         values = {"critic/loss": torch.zeros((), device=real.device)}
         for name in right:
             values["critic/loss"] = values["critic/loss"] + self.loss.critic(right[name].float(), false[name].float())
@@ -123,7 +125,7 @@ class VideoGan(GanTraining):
             values[f"sign/{name}"] = torch.sign(right[name] - false[name]).float().mean().detach()
         total = values["critic/loss"]
         if self.clips_seen // len(real) % self.penalty_every == 0:
-            penalties = self._penalties(real, fake, times, c, picks)
+            penalties = self._penalties(clips, times, c.repeat(2, 1), picks)
             values |= {name: value.detach() for name, value in penalties.items()}
             total = total + self._between(self.gamma) * self.penalty_every * sum(penalties.values())
         self._step(self.optimizers()[1], total)
@@ -131,12 +133,15 @@ class VideoGan(GanTraining):
         values["sign/mean"] = torch.stack([values[f"sign/{name}"] for name in right]).mean()
         return values
 
-    def _penalties(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
+    def _penalties(self, clips: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
+        """R1 and R2 of clips of which the first half are real."""
+
         def both(x: Tensor) -> Tensor:
             logits = self.critics(x, times, c, picks)
             return logits["clip"] + logits["frame"].view(len(x), -1).mean(1)
 
-        return {"penalty/r1": gradient_penalty(both, real), "penalty/r2": gradient_penalty(both, fake)}
+        r1, r2 = gradient_penalties(both, clips).chunk(2)
+        return {"penalty/r1": r1.mean(), "penalty/r2": r2.mean()}
 
     def _generator_step(
         self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor, pull: Tensor
@@ -173,4 +178,4 @@ class VideoGan(GanTraining):
         lr, slow = self.generator_lr, self.generator_lr * self.temporal_lr_ratio
         groups = [{"params": rest, "lr": lr, "full_lr": lr}, {"params": temporal, "lr": slow, "full_lr": slow}]
         critics = [{"params": list(self.critics.parameters()), "lr": self.critic_lr, "full_lr": self.critic_lr}]
-        return [torch.optim.Adam(groups, betas=self.betas), torch.optim.Adam(critics, betas=self.betas)]
+        return [torch.optim.Adam(part, betas=self.betas, fused=True) for part in (groups, critics)]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ode_vgan.temporal.path import TemporalModel, anchored_path
+from ode_vgan.transfer import sent
 
 CHUNK_FRAMES = 256  # decoded at once when sampling; bounds memory
 
@@ -21,7 +22,7 @@ class Latents(NamedTuple):
 
     def to(self, device: torch.device) -> "Latents":
         """The same latents on a device; seeds stay on the CPU, where noise is drawn."""
-        return Latents(self.content.to(device), self.motion.to(device), self.seeds)
+        return Latents(sent(self.content, device), sent(self.motion, device), self.seeds)
 
     def slice(self, part: slice) -> "Latents":
         """The latents of some clips of the batch."""

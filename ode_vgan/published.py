@@ -82,7 +82,7 @@ class PublishedGan(GanTraining):
         if self.constraint is not None:
             self.constraint(self.critics, self.clips_seen // len(real))
 
-        self.clips += len(real)
+        self.clips_seen += len(real)
         self.ema.update(self.generator, len(real), self.clips_seen)
         told = {"clips": float(self.clips_seen), "nfe": float(self.generator.temporal.nfe)}
         self.log_dict(values | told)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class Training(pl.LightningModule):
-    """A recipe whose clock is the clips it has seen: a subclass adds to `clips` in each training step.
+    """A recipe whose clock is the clips it has seen: a subclass adds to `clips_seen` in each training step.
 
     Args:
         max_clips: clips at which training ends.
 
     Attributes:
+        clips_seen: clips trained on since the run began, across resumes; a number of Python, as a step that read it
+            from a device would wait for it.
         config: the run's whole config, plain; train.py sets it, checkpoints carry it.
         shown_losses: letter -> name under which a loss is logged; the bar shows them and a run ends where one is not
             finite.
@@ -34,12 +36,10 @@ class Training(pl.LightningModule):
         super().__init__()
         self.max_clips = max_clips
         self.config: dict = {}
-        self.register_buffer("clips", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def clips_seen(self) -> int:
-        """Clips trained on since the run began, across resumes."""
-        return int(self.clips)
+        self.clips_seen = 0
+        self.register_buffer("clips", torch.zeros((), dtype=torch.int64))  # the same in checkpoints
+        self.register_state_dict_pre_hook(lambda module, *_: module.clips.fill_(module.clips_seen))
+        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "clips_seen", int(module.clips)))
 
     def end_if_done(self) -> None:
         """End the fit after this step where the clips are used up."""

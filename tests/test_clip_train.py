@@ -146,7 +146,7 @@ def test_the_step_size_rises_over_the_warm_up_and_falls_by_a_cosine():
     module = training(max_clips=116, warmup_clips=16)
     sizes = []
     for seen in (0, 15, 16, 66, 116):
-        module.clips.fill_(seen)
+        module.clips_seen = seen
         sizes.append(module._share())
     assert sizes == pytest.approx([1 / 16, 1.0, 1.0, 0.5, 0.0])
 

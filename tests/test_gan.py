@@ -87,9 +87,9 @@ def test_the_generators_step_reaches_the_generator_and_leaves_the_critics_alone(
 def test_gamma_and_anchor_move_from_first_to_last_over_fade_clips(tmp_path):
     gan = module(tmp_path, "model.gamma=[8,2]", "model.fade_clips=100")
     assert gan._between(gan.gamma) == pytest.approx(8)
-    gan.clips.fill_(50)
+    gan.clips_seen = 50
     assert gan._between(gan.gamma) == pytest.approx(5)
-    gan.clips.fill_(1000)
+    gan.clips_seen = 1000
     assert gan._between(gan.gamma) == pytest.approx(2)
 
 

@@ -155,7 +155,7 @@ class Contender:
     def _step(self, number: int) -> None:
         import torch
 
-        self.module.clips.fill_(number * len(self.batch["text"]))
+        self.module.clips_seen = number * len(self.batch["text"])
         half = self.config["trainer"]["precision"].startswith("bf16")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             self.module.training_step(self.batch, number)

@@ -1,6 +1,5 @@
 """A convolution whose output is averaged over squares of two by two, as one convolution of twice the stride."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ def halve_space(x: Tensor, stride: int = 2, padding: int = 0) -> Tensor:
 
 
 def averaging_kernel(weight: Tensor, stride: int) -> Tensor:
-    """The kernel (out, in, ..., k + s, k + s) whose outputs are the means of 2 x 2 outputs of one (out, in, ..., k, k)."""
+    """The kernel (out, in, ..., k + s, k + s) whose outputs are means of 2 x 2 outputs of one (out, in, ..., k, k)."""
     if stride == 1 and weight.ndim == 4:
         return F.avg_pool2d(weight, 2, 1, 1)
     if stride == 1:

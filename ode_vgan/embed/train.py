@@ -89,7 +89,7 @@ class ClipTraining(Training):
         loss = self.loss(text.float(), clips.float(), self.clip.logit_scale.exp(), bias, same)
         step_size = self._step(loss)
 
-        self.clips += seen
+        self.clips_seen += seen
         best = (text @ clips.T).masked_fill(same, -2.0).argmax(1)
         found = (best == torch.arange(len(best), device=best.device)).float().mean()
         values = {"train/loss": loss.detach(), "train/accuracy": found, "lr": step_size}
