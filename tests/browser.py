@@ -1,4 +1,4 @@
-"""A headless Chromium over the explorer of a small real dataset, for the tests of its page."""
+"""A headless Chromium over the explorer of a small real dataset, or over any page, for the tests of pages."""
 
 import os
 import shutil
@@ -66,16 +66,24 @@ def _real_similarity(scores: Path, embedded: Path) -> None:
 @contextmanager
 def running(folder: Path):
     """The address of the explorer's server, which runs while the block does."""
-    import uvicorn
-
     from ode_vgan.embed.matched import open_embedder
     from ode_vgan.web.explorer import Explorer, create_app
-    from ode_vgan.web.server import listen
 
     explorer = Explorer(folder, open_embedder("matched"), folder / "generated")
     explorer.search.embed_text("the first query loads the model")
+    with served(create_app(explorer)) as address:
+        yield address
+
+
+@contextmanager
+def served(app):
+    """The address of an application that is served while the block runs."""
+    import uvicorn
+
+    from ode_vgan.web.server import listen
+
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(explorer), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"

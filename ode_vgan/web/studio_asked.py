@@ -115,6 +115,8 @@ def _text(body: dict, name: str, otherwise: str | None = None) -> str:
     text = body.get(name, otherwise)
     if not isinstance(text, str):
         raise UserError(f"{name} must be given as a text.")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{name} has half a character (a lone surrogate). Type it again.")
     if len(text) > MAX_TEXT:
         raise UserError(f"{name} has {len(text)} characters, at most {MAX_TEXT}. Shorten it.")
     return text

@@ -11,7 +11,7 @@ const window_seconds = Math.max(...runs.map((run) => run.window_seconds)) || 1;
 const trained_fps = 1 / runs[0].gap_seconds;
 const captions = [...new Set(runs.flatMap((run) => run.captions))];
 const start = { ...fresh, text: captions[0] ?? "a face", high: Math.round(window_seconds * 1000) / 1000 };
-const state = read(location.search, start);
+const state = read(location.search, start), asked_time = new URLSearchParams(location.search).has("t");
 const cards = new Map(runs.map((run) => [run.name, new Card(run, save)]));
 let playing = false, then = 0, queued = 0;
 
@@ -48,6 +48,7 @@ async function refresh() {
     card.screen.classList.add("old");
     try {
       card.show(await server.clip(body));
+      card.paint(state.t, playing);
       card.path = await server.path(body);
       say("");
     } catch (error) {
@@ -255,5 +256,5 @@ addEventListener("keydown", (event) => {
 if (matchMedia("(max-width: 46rem)").matches) $("fold").open = false;
 reveal();
 await refresh();
-if (!matchMedia("(prefers-reduced-motion: reduce)").matches && !location.search.includes("t=")) play(true);
+if (!asked_time && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
 document.body.classList.add("ready");
