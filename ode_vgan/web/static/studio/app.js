@@ -13,7 +13,7 @@ const captions = [...new Set(runs.flatMap((run) => run.captions))];
 const start = { ...fresh, text: captions[0] ?? "a face", high: Math.round(window_seconds * 1000) / 1000 };
 const state = read(location.search, start), asked_time = new URLSearchParams(location.search).has("t");
 const cards = new Map(runs.map((run) => [run.name, new Card(run, save)]));
-let playing = false, then = 0, queued = 0;
+let playing = false, then = 0, queued = false;
 
 const whole = (number) => Math.min(2 ** 31 - 1, Math.max(0, Math.round(number) || 0));
 const clamp = (number, low, high) => Math.min(high, Math.max(low, number));
@@ -58,21 +58,26 @@ async function refresh() {
     }
   }));
   paint();
-  if (!playing) exactly();
+  if (!playing) await exactly();
 }
 
-function ask() { cancelAnimationFrame(queued); queued = requestAnimationFrame(refresh); }
+// Once a frame of the screen, however many changes come.
+function ask() {
+  if (queued) return;
+  queued = true;
+  server.busy(() => new Promise((done) => requestAnimationFrame(() => { queued = false; refresh().then(done, done); })));
+}
 
 // A paused continuous model is asked at the very time of the slider; others would make another path of it.
-async function exactly() {
+function exactly() {
   const t = state.t;
-  await Promise.all(shown().map(async (card) => {
+  return server.busy(() => Promise.all(shown().map(async (card) => {
     const { can } = card.run;
     if (!card.clip || !can.continuous || can.step_noise) return;
     if (card.clip.times.some((one) => Math.abs(one - t) < 1e-9)) return;
     try { card.exact = await server.clip(question(card.run, [t]), "exact"); } catch (error) { if (!(error instanceof server.Replaced)) card.exact = null; }
     if (!playing) card.paint(state.t, false);
-  }));
+  })));
 }
 
 // ---- what is shown
@@ -90,19 +95,19 @@ function tick(now) {
   if (!playing) return;
   const passed = Math.min(0.25, (now - then) / 1000) * stretch() * (state.backwards ? -1 : 1);
   then = now;
-  const span = state.high - state.low + step();
-  state.t = state.low + ((((state.t - state.low + passed) % span) + span) % span);
-  state.t = Math.min(state.t, state.high);
+  const span = state.high - state.low + step();  // the last frame lasts as long as the others
+  head = state.low + ((((head - state.low + passed) % span) + span) % span);
+  state.t = Math.min(head, state.high);
   paint();
   requestAnimationFrame(tick);
 }
 
-let written = 0;
+let written = 0, head = 0;
 function play(on = !playing) {
   playing = on;
   $("play").textContent = on ? "Pause" : "Play";
   $("play").setAttribute("aria-label", on ? "Pause" : "Play");
-  if (on) { then = performance.now(); requestAnimationFrame(tick); } else { write(state, start); exactly(); paint(); }
+  if (on) { head = state.t; then = performance.now(); requestAnimationFrame(tick); } else { write(state, start); exactly(); paint(); }
 }
 
 function scrub(t) {

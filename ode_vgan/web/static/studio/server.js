@@ -6,6 +6,17 @@ let turn = 0;
 
 export class Replaced extends Error {}
 
+// The page is busy from a change until what it changes is shown.
+let pending = 0;
+export async function busy(work) {
+  pending += 1;
+  document.body.setAttribute("aria-busy", "true");
+  try { return await work(); } finally {
+    pending -= 1;
+    document.body.setAttribute("aria-busy", String(pending > 0));
+  }
+}
+
 async function answer(response) {
   if (response.ok) return response;
   if (response.status === 409) throw new Replaced();
