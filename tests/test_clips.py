@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ode_vgan.data import clips
+from ode_vgan.data import clips, soundness
 from ode_vgan.data.clips import CorruptClip, decode_clip, encode_clip, to_float, to_uint8, write_atomic
 from ode_vgan.errors import UserError
 
@@ -199,7 +199,7 @@ def test_insane_sides_and_lengths_are_refused(noise, monkeypatch):
     with pytest.raises(CorruptClip, match="more than 10 frames"):
         decode_clip(content)
     assert len(decode_clip(content, max_frames=10).frames) == 10
-    monkeypatch.setattr(clips, "MAX_SIDE_PX", 40)
+    monkeypatch.setattr(soundness, "MAX_SIDE_PX", 40)
     with pytest.raises(CorruptClip, match="48x32 px"):
         decode_clip(content)
 

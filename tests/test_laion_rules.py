@@ -2,8 +2,8 @@
 
 import pytest
 
-from ode_vgan.data.clips import MAX_SIDE_PX
 from ode_vgan.data.shards import CLIP_SUFFIXES
+from ode_vgan.data.soundness import MAX_SIDE_PX
 from ode_vgan.errors import UserError
 from ode_vgan.laion.rules import DEFAULT_RULES, Rule, check_rules, read_rules, set_thresholds
 from ode_vgan.laion.sql import locked_database

@@ -6,7 +6,7 @@ The only uint8 <-> float boundary of the package is here (`to_float`, `to_uint8`
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,20 +16,23 @@ from typing import BinaryIO
 import av
 import numpy as np
 import torch
-from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ode_vgan.data.encode import write_frames
+from ode_vgan.data.framing import THREADLESS_PX, square, to_rgb
+from ode_vgan.data.soundness import (
+    MAX_FRAMES,
+    CorruptClip,
+    check_end,
+    check_index,
+    check_sides,
+    check_whole,
+    name_of,
+    one_line,
+)
 from ode_vgan.errors import UserError
-
-MAX_SIDE_PX = 8192
-MAX_FRAMES = 100_000
-
-
-class CorruptClip(UserError):  # noqa: N818 named for what it is, as UserError is
-    """A clip that cannot be decoded to its end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Clip:
 
     frames: np.ndarray
     times: np.ndarray
+
+    def take(self, index: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+        """Frames by number, copied, to `out` if it is given."""
+        return self.frames.take(index, axis=0, out=out, mode="clip")  # the default would copy twice
 
 
 def decode_clip(source: str | Path | bytes, *, size: int | None = None, max_frames: int | None = None) -> Clip:
@@ -62,7 +69,7 @@ def decode_clip(source: str | Path | bytes, *, size: int | None = None, max_fram
         raise UserError(f"size={size} and max_frames={max_frames} must be at least 1. Leave them out for no limit.")
     frames, times = [], []
     for frame, seconds in stream_frames(source):
-        frames.append(frame if size is None else _square(frame, size))
+        frames.append(square(frame, size))
         times.append(seconds)
         if len(frames) == max_frames:
             break
@@ -75,10 +82,10 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
     Raises:
         FileNotFoundError, CorruptClip: as `decode_clip`, once the reader gets there.
     """
-    name = _name(source)
+    name = name_of(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"no clip at {name}. Check the path.")
-    read = _webp_frames if _check_whole(source, name) else _video_frames
+    read = _webp_frames if check_whole(source, name) else _video_frames
     count, last = 0, -np.inf
     try:
         for frame, seconds in read(source, name):
@@ -90,7 +97,7 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
             count, last = count + 1, seconds
             yield frame, seconds
     except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise CorruptClip(f"{name}: broken after {count} frames ({_line(error)}). Replace it.") from error
+        raise CorruptClip(f"{name}: broken after {count} frames ({one_line(error)}). Replace it.") from error
     if not count:
         raise CorruptClip(f"{name}: no frames. Replace it.")
 
@@ -162,26 +169,6 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _name(source: str | Path | bytes) -> str:
-    return f"clip of {len(source)} bytes" if isinstance(source, bytes) else str(source)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _check_whole(source: str | Path | bytes, name: str) -> bool:
-    """Raise for a RIFF (AVI, WebP) or GIF that ends early, which decoders pass over; return whether it is WebP."""
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        head, length = file.read(12), file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - 16))
-        tail = file.read().rstrip(b"\0")
-    short_riff = head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") + 8 > length
-    if short_riff or (head[:4] == b"GIF8" and not tail.endswith(b";")):
-        raise CorruptClip(f"{name}: breaks off after {length} bytes. Replace it.")
-    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-
-
 def _video_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.ndarray, float]]:
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     with av.open(file) as container:
@@ -189,35 +176,17 @@ def _video_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.nd
             raise CorruptClip(f"{name}: no video stream that can be decoded. Replace it.")
         stream = container.streams.video[0]
         width, height = stream.codec_context.width, stream.codec_context.height
-        _check_sides(width, height, name)
-        _check_index(container, stream, name)
-        # a thread pool costs more than a tiny clip
-        stream.thread_type = "NONE" if width * height <= 256 * 256 else "AUTO"
-        converter = VideoReformatter()  # one for the clip: a frame's own would be set up anew, at 4x the time
+        check_sides(width, height, name)
+        check_index(container, stream, name)
+        stream.thread_type = "NONE" if width * height <= THREADLESS_PX else "AUTO"
+        converter = VideoReformatter()
         times: list[Fraction] = []
         for frame in container.decode(stream):
             if frame.is_corrupt:
                 raise CorruptClip(f"{name}: broken after {len(times)} frames. Replace it.")
             times.append(_seconds(frame, len(times), stream))
-            image = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            yield image, float(times[-1] - times[0])
-        _check_end(container, times, name)
-
-
-def _check_index(container: InputContainer, stream: av.VideoStream, name: str) -> None:
-    """An MP4 that breaks off between two frames just ends; its index tells."""
-    entries = stream.index_entries
-    if len(entries) and entries[len(entries) - 1].pos + entries[len(entries) - 1].size > container.size > 0:
-        raise CorruptClip(f"{name}: breaks off after {container.size} bytes. Replace it.")
-
-
-def _check_end(container: InputContainer, times: list[Fraction], name: str) -> None:
-    """A Matroska file that breaks off just ends; without sound, its stated duration tells."""
-    if "matroska" not in container.format.name or container.streams.audio or not container.duration or len(times) < 2:
-        return
-    stated, found = container.duration / av.time_base, float(2 * times[-1] - times[-2])
-    if found < 0.98 * stated - 0.1:
-        raise CorruptClip(f"{name}: breaks off at {found:.2f} of {stated:.2f} s. Replace it.")
+            yield to_rgb(frame, converter), float(times[-1] - times[0])
+        check_end(container, [float(seconds) for seconds in times[-2:]], name)
 
 
 def _seconds(frame: av.VideoFrame, i: int, stream: av.VideoStream) -> Fraction:
@@ -228,7 +197,7 @@ def _seconds(frame: av.VideoFrame, i: int, stream: av.VideoStream) -> Fraction:
 
 def _webp_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.ndarray, float]]:
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        _check_sides(*image.size, name)
+        check_sides(*image.size, name)
         milliseconds = 0
         for i in range(getattr(image, "n_frames", 1)):
             image.seek(i)
@@ -237,19 +206,3 @@ def _webp_frames(source: str | Path | bytes, name: str) -> Iterator[tuple[np.nda
             white = Image.new("RGBA", rgba.size, "white")
             yield np.asarray(Image.alpha_composite(white, rgba).convert("RGB")), milliseconds / 1000
             milliseconds += image.info.get("duration", 0) or 100
-
-
-def _check_sides(width: int, height: int, name: str) -> None:
-    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
-        raise CorruptClip(f"{name}: {width}x{height} px; sides must be 1 to {MAX_SIDE_PX}. Scale it down.")
-
-
-def _square(frame: np.ndarray, size: int) -> np.ndarray:
-    height, width = frame.shape[:2]
-    if height == width == size:
-        return frame
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    image = Image.fromarray(frame[top : top + side, left : left + side])
-    shrinking = side >= size
-    return np.asarray(image.resize((size, size), Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR))

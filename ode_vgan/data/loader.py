@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
@@ -13,15 +15,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from ode_vgan.data.ahead import Ahead, as_it_is
 from ode_vgan.data.shards import Entry
 from ode_vgan.data.store import ClipStore, describe, open_source, set_aside, split_entries
-from ode_vgan.data.windows import SHUFFLE_STREAM, ClipWindows, Sampling, collate
+from ode_vgan.data.windows import SHUFFLE_STREAM, ClipWindows, Sampling
 from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.embed.none import NoEmbedder
 from ode_vgan.errors import UserError
 
 log = logging.getLogger(__name__)
+CHECKED, CHECK_CHUNK = 1024, 32  # clips looked at before training, and how many of them at once
 
 
 class RealClips(NamedTuple):
@@ -69,10 +73,10 @@ class ClipData(pl.LightningDataModule):
         source: `emoji` (embedded), `shapes` (synthetic), or a folder of shards or of videos with captions beside them.
         frames: T.
         size: height and width, px.
-        batch: clips per batch and process.
-        workers: loader processes; 0 loads in the training process.
+        batch: clips per batch, over all processes that train together, which it divides.
+        workers: loader processes; 0 loads in a thread of the training process.
         train_split, test_split: names in the clips' meta `split`; clips without one are split 90/10 by key.
-        cache_mb: decoded training clips kept in memory, at most; the rest are decoded when drawn.
+        cache_mb: of decoded clips kept in memory that all workers share; of the others, the frames drawn are decoded.
         max_frames: frames read from the start of a clip, at most.
         limit: clips per split, at most, chosen by the hash of their keys.
         val_share: share of the training split's concepts (meta `concept`, else the key) set aside as split "val".
@@ -115,6 +119,7 @@ class ClipData(pl.LightningDataModule):
         self.val_set: ClipWindows | None = None
         self.test_set: ClipWindows | None = None
         self.checked = False
+        self.ahead: Ahead | None = None
 
     def setup(self, stage: str | None = None) -> None:
         if not self.checked:
@@ -129,19 +134,32 @@ class ClipData(pl.LightningDataModule):
         """Captions of the training split, one per clip."""
         return self.train_set.captions
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Ahead:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        batches = PositionBatches(
-            len(self.train_set), self.batch, self.seed, lambda: self.start_batch, rank=rank, world=world
-        )
-        return self._loader(self.train_set, batches)
+        clips, batch, seed = len(self.train_set), self.batch // world, self.seed  # the thread must not know of `self`
+
+        def batches(number: int) -> PositionBatches:
+            return PositionBatches(clips, batch, seed, lambda: number, rank=rank, world=world)
+
+        self.ahead = Ahead(self.train_set, batches, lambda: self.start_batch, workers=self.workers)
+        return self.ahead
+
+    def teardown(self, stage: str | None = None) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
+
+    @property
+    def waited_seconds(self) -> float:
+        """That training has waited so far for batches."""
+        return 0.0 if self.ahead is None else self.ahead.waited_seconds
 
     def test_dataloader(self) -> DataLoader:
         """Every test clip once, in the same window each time."""
         windows = self.windows("test")
         numbers = range(len(windows))
         batches = [[(i, i) for i in numbers[start : start + self.batch]] for start in numbers[:: self.batch]]
-        return self._loader(windows, batches)
+        pin = torch.cuda.is_available()
+        return DataLoader(windows, batch_sampler=batches, num_workers=self.workers, collate_fn=as_it_is, pin_memory=pin)
 
     def real_clips(self, clips: int, *, split: str = "test", seed: int = 0) -> RealClips:
         """Windows of a split at its first stride, evenly; the same ones for the same (clips, split, seed).
@@ -154,14 +172,17 @@ class ClipData(pl.LightningDataModule):
         """
         windows = self.windows(split, seed)
         positions = PositionBatches(len(windows), clips, seed, lambda: 0)
-        batch = collate([windows[item] for item in next(iter(positions))])
+        batch = windows.__getitems__(next(iter(positions)))
         self.skipped |= batch.get("skipped", {})
         return RealClips(batch["frames"], batch["times"], batch["caption"], batch["text"])
 
     def gap_seconds(self, clips: int = 64) -> float:
         """Median seconds between the frames of training windows at the first stride; 0 for single frames."""
-        gaps = self.real_clips(clips, split="train").times.diff(dim=1)
-        return round(float(gaps.median()), 4) if gaps.numel() else 0.0
+        windows, gaps = self.windows("train"), []
+        for position, i in next(iter(PositionBatches(len(windows), clips, 0, lambda: 0))):
+            with suppress(UserError, OSError):  # named when the clip is drawn
+                gaps.append(np.diff(windows.seconds(i, position).astype(np.float32)))
+        return round(float(torch.from_numpy(np.stack(gaps)).median()), 4) if gaps and gaps[0].size else 0.0
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         if self.trainer is not None and self.trainer.training:
@@ -177,10 +198,6 @@ class ClipData(pl.LightningDataModule):
 
     def load_state_dict(self, state: dict) -> None:
         self.start_batch = state["start_batch"]
-
-    def _loader(self, windows: ClipWindows, batches) -> DataLoader:
-        pin = torch.cuda.is_available()
-        return DataLoader(windows, batch_sampler=batches, num_workers=self.workers, collate_fn=collate, pin_memory=pin)
 
     def _index(self) -> None:
         """Read what the source holds, split it and embed its captions; decode nothing."""
@@ -241,15 +258,18 @@ class ClipData(pl.LightningDataModule):
         return ClipWindows(store, text, frames=self.frames, sampling=self.sampling, seed=self.seed)
 
     def _check(self, windows: ClipWindows) -> None:
-        """Decode what memory holds, name what is broken, and see that at least one clip gives a window."""
-        store = windows.store
-        store.preload(threads=min(4, os.cpu_count() or 1))
-        good = 0
-        for i in range(len(store)):
-            if i in store.kept or i in store.bad or not good:
-                reason = windows.unusable(i)
-                good += reason is None
-                self.skipped |= {store.entries[i].key: reason} if reason else {}
+        """Name what is broken or short, decoding only where nothing else tells; see that one clip gives a window."""
+        store, good = windows.store, 0
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(store), CHECK_CHUNK):
+                if good and (start >= CHECKED or store.full and store.whole):
+                    break
+                chunk = range(start, min(start + CHECK_CHUNK, len(store)))
+                for i, reason in zip(chunk, pool.map(windows.unusable, chunk), strict=True):
+                    if reason is None and not good:
+                        reason = windows.unusable(i, decode=True)
+                    good += reason is None
+                    self.skipped |= {store.entries[i].key: reason} if reason else {}
         if not good:
             raise UserError(f"{self.source}: no clip can be used: {describe(self.skipped)}. {self._remedy()}")
 

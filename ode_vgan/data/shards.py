@@ -50,6 +50,11 @@ class Entry:
     meta: dict
     source: Source
 
+    def content(self) -> bytes | Path:
+        """What to decode: the clip's bytes, or the path of a file that is all of it."""
+        whole = not self.source.offset and self.source.size is None
+        return self.source.path if whole else self.read()
+
     def read(self) -> bytes:
         """The bytes of the clip's file."""
         with open(self.source.path, "rb") as file:

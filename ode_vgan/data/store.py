@@ -1,91 +1,114 @@
 """Decoded clips by number, and which clips of a source belong to which split."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 
-from torch.utils.data import get_worker_info
+import numpy as np
 
+from ode_vgan.data.arena import ClipArena
 from ode_vgan.data.clips import Clip, decode_clip
+from ode_vgan.data.excerpt import Excerpt, open_excerpt
 from ode_vgan.data.shards import Entry, read_index
+from ode_vgan.data.soundness import CorruptClip
 from ode_vgan.errors import UserError
 
 TEST_SHARE = 0.1
-PRELOAD_CHUNK = 64
 
 
 class ClipStore:
-    """Clips of one split at one size, decoded once and kept while they fit.
+    """Clips of one split at one size, decoded when first asked for and kept while they fit.
 
     Args:
         max_frames: frames read from the start of a clip, at most.
-        cache_mb: decoded megabytes kept in memory; loader processes share what was there when they started.
+        cache_mb: decoded megabytes kept in memory, which this process and its loader processes share.
 
     Attributes:
+        kept: clips put here by number, which win over what would be decoded.
         bad: reason by clip number, for clips found unusable so far.
+        whole: clips decoded so far in this process because only that tells their times.
     """
 
     def __init__(self, entries: list[Entry], size: int, *, max_frames: int | None = None, cache_mb: int = 0):
         self.entries, self.size, self.max_frames = entries, size, max_frames
-        self.free_bytes = cache_mb * 2**20
+        self.arena = ClipArena(len(entries), cache_mb * 2**20)
         self.kept: dict[int, Clip] = {}
         self.bad: dict[int, str] = {}
-        self.lock = Lock()
+        self.whole = 0
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def clip(self, i: int) -> Clip:
-        """Clip number i.
+    def clip(self, i: int) -> Clip | Excerpt:
+        """Clip number i, from memory where it is or fits, else as an excerpt: both have `times` and `take(index)`.
+
+        What it shows does not depend on the memory.
 
         Raises:
-            UserError, OSError: it cannot be read or decoded.
+            UserError, OSError: it cannot be read, or breaks off.
         """
+        if (clip := self._found(i)) is not None:
+            return clip
+        clip = self._opened(i)
+        return self._kept(i, clip) if isinstance(clip, Excerpt) else clip
+
+    def times(self, i: int) -> np.ndarray:
+        """(T,) seconds of clip i's frames, which are not decoded where its packets tell.
+
+        Raises:
+            UserError, OSError: as `clip`.
+        """
+        clip = self._found(i)
+        return (self._opened(i) if clip is None else clip).times
+
+    @property
+    def full(self) -> bool:
+        """Whether memory takes no further clip."""
+        return self.arena.full
+
+    def duration_seconds(self, i: int, times: np.ndarray) -> float | None:
+        """The clip's own duration, where its meta says so and all of it was read."""
+        stated = self.entries[i].meta.get("duration_seconds")
+        return stated if isinstance(stated, int | float) and len(times) != self.max_frames else None
+
+    def loops(self, i: int, times: np.ndarray) -> bool:
+        """Whether the last frame may lead back to the first: nothing was cut, and meta `loop` is not false."""
+        return bool(self.entries[i].meta.get("loop", True)) and len(times) != self.max_frames
+
+    def _found(self, i: int) -> Clip | None:
         if i in self.bad:
             raise UserError(self.bad[i])
-        if i in self.kept:
-            return self.kept[i]
+        return self.kept.get(i) or self.arena.find(i)
+
+    def _opened(self, i: int) -> Clip | Excerpt:
+        """Clip i as an excerpt, or whole where only decoding tells its times."""
         try:
-            clip = decode_clip(self.entries[i].read(), size=self.size, max_frames=self.max_frames)
+            source = self.entries[i].content()
+            excerpt = open_excerpt(source, size=self.size, max_frames=self.max_frames)
+            if excerpt is not None:
+                return excerpt
+            clip = decode_clip(source, size=self.size, max_frames=self.max_frames)
         except (UserError, OSError) as error:
             self.bad[i] = str(error)
             raise
-        if get_worker_info() is None:  # a copy per loader process would break the limit
-            self._keep(i, clip)
+        self.whole += 1
+        if (place := self.arena.claim(i, *clip.frames.shape[:3])) is not None:
+            place.frames[:], place.times[:] = clip.frames, clip.times
+            self.arena.publish(i, place)
         return clip
 
-    def duration_seconds(self, i: int, clip: Clip) -> float | None:
-        """The clip's own duration, where its meta says so and all of it was read."""
-        stated = self.entries[i].meta.get("duration_seconds")
-        return stated if isinstance(stated, int | float) and len(clip.times) != self.max_frames else None
-
-    def loops(self, i: int, clip: Clip) -> bool:
-        """Whether the last frame may lead back to the first: nothing was cut, and meta `loop` is not false."""
-        return bool(self.entries[i].meta.get("loop", True)) and len(clip.times) != self.max_frames
-
-    def preload(self, threads: int) -> None:
-        """Decode clips until the memory is used up; those that fail are put in `bad`."""
-        todo = [i for i in range(len(self)) if i not in self.kept and i not in self.bad]
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(todo), PRELOAD_CHUNK):
-                if self.free_bytes <= 0:
-                    return
-                list(pool.map(self._try, todo[start : start + PRELOAD_CHUNK]))
-
-    def _try(self, i: int) -> None:
-        with suppress(UserError, OSError):
-            self.clip(i)
-
-    def _keep(self, i: int, clip: Clip) -> None:
-        with self.lock:
-            if clip.frames.nbytes <= self.free_bytes:
-                self.free_bytes -= clip.frames.nbytes
-                self.kept[i] = clip
-            else:
-                self.free_bytes = 0
+    def _kept(self, i: int, excerpt: Excerpt) -> Clip | Excerpt:
+        """All of it in memory where there is room and all of it decodes; what does not stays an excerpt."""
+        place = self.arena.claim(i, len(excerpt.times), *excerpt.shape[:2])
+        if place is None:
+            return excerpt
+        try:
+            excerpt.take(range(len(excerpt.times)), out=place.frames)
+        except CorruptClip:
+            return excerpt
+        place.times[:] = excerpt.times
+        self.arena.publish(i, place)
+        return place
 
 
 def open_source(source: str) -> list[Entry]:

@@ -129,11 +129,23 @@ class ClipWindows(Dataset):
         return len(self.store)
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
+        return self._item(item)
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> dict:
+        """The batch of these items, as `collate` makes it; each frame is copied once, to its place in it.
+
+        Wants a store of one size.
+        """
+        size = self.store.size
+        frames = np.empty((len(items), self.frames, size, size, 3), dtype=np.uint8)
+        return collate([self._item(item, out) for item, out in zip(items, frames, strict=True)], frames)
+
+    def _item(self, item: tuple[int, int], out: np.ndarray | None = None) -> dict:
         position, number = item
         skipped = {}
         for i in self._candidates(position, number):
             try:
-                frames, seconds = self.window(i, position)
+                frames, seconds = self.window(i, position, out)
             except (UserError, OSError) as error:
                 skipped[self.store.entries[i].key] = str(error)
                 continue
@@ -147,24 +159,35 @@ class ClipWindows(Dataset):
             }
         raise UserError(f"none of {len(self)} clips can be used; the last: {next(iter(skipped.values()))}.")
 
-    def window(self, i: int, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """(T, H, W, 3) uint8 and (T,) seconds of clip i, at the place that the position draws.
+    def window(self, i: int, position: int, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(T, H, W, 3) uint8, in `out` if given, and (T,) seconds of clip i, at the place that the position draws.
 
         Raises:
             UserError, OSError: the clip cannot be decoded, or is too short.
         """
         clip = self.store.clip(i)
-        period = None
-        if self.sampling.loop and self.store.loops(i, clip):
-            period = loop_period(clip.times, self.store.duration_seconds(i, clip))
-        rng = np.random.default_rng([self.seed, WINDOW_STREAM, position])
-        index, seconds = draw_window(clip.times, self.frames, self.sampling, rng, period_seconds=period)
-        return clip.frames[index], seconds
+        index, seconds = self._drawn(i, position, clip.times)
+        return clip.take(index, out), seconds
 
-    def unusable(self, i: int) -> str | None:
-        """Why clip i gives no window, or None if it does."""
+    def seconds(self, i: int, position: int) -> np.ndarray:
+        """(T,) seconds of the window of clip i that the position draws; it is not decoded if that can be helped.
+
+        Raises:
+            UserError, OSError: as `window`, but for frames that do not decode.
+        """
+        return self._drawn(i, position, self.store.times(i))[1]
+
+    def _drawn(self, i: int, position: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        period = None
+        if self.sampling.loop and self.store.loops(i, times):
+            period = loop_period(times, self.store.duration_seconds(i, times))
+        rng = np.random.default_rng([self.seed, WINDOW_STREAM, position])
+        return draw_window(times, self.frames, self.sampling, rng, period_seconds=period)
+
+    def unusable(self, i: int, *, decode: bool = False) -> str | None:
+        """Why clip i gives no window, or None if it does; without `decode`, as far as its packets tell."""
         try:
-            self.window(i, position=0)
+            self.window(i, position=0) if decode else self.seconds(i, position=0)
         except (UserError, OSError) as error:
             return str(error)
         return None
@@ -175,10 +198,15 @@ class ClipWindows(Dataset):
         yield from (int(i) for i in rng.permutation(len(self)) if i != number)
 
 
-def collate(items: list[dict]) -> dict:
-    """Stack items to a batch; `skipped` appears only when there is something in it."""
+def collate(items: list[dict], frames: np.ndarray | None = None) -> dict:
+    """Stack items to a batch; `skipped` appears only when there is something in it.
+
+    Args:
+        frames: (B, T, H, W, C), where they are stacked already.
+    """
+    frames = np.stack([item["frames"] for item in items]) if frames is None else frames
     batch = {
-        "frames": torch.from_numpy(np.stack([item["frames"] for item in items])),
+        "frames": torch.from_numpy(frames),
         "times": torch.from_numpy(np.stack([item["times"] for item in items])),
         "text": torch.stack([item["text"] for item in items]),
         "index": torch.tensor([item["index"] for item in items]),

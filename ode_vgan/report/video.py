@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ode_vgan.data.clips import MAX_SIDE_PX, encode_clip, write_atomic
+from ode_vgan.data.clips import encode_clip, write_atomic
+from ode_vgan.data.soundness import MAX_SIDE_PX
 from ode_vgan.errors import UserError
 
 INK, PALE, PAPER, EDGE = (28, 30, 34), (128, 133, 142), (255, 255, 255), (226, 228, 232)

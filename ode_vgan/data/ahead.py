@@ -1,0 +1,130 @@
+"""Batches loaded before they are asked for."""
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+DEPTH = 2  # batches that each worker, or the thread, is ahead
+POLL_SECONDS = 0.1
+
+
+class Ahead(Iterable[dict]):
+    """Endless batches of windows: by `workers` processes or, with none, by a thread of this process.
+
+    Whoever iterates anew goes on where `start` says. Where that is the batch after the last one given, or that one
+    again, nothing is loaded twice: Lightning begins anew at every epoch and takes one batch more than it trains on.
+
+    Args:
+        windows: with `__getitems__`, which makes whole batches.
+        batches: number -> lists of items, of that batch and all after it.
+        start: gives the number of the first batch.
+
+    Attributes:
+        waited_seconds: that its reader has waited so far for batches that were not ready.
+    """
+
+    def __init__(
+        self,
+        windows: Dataset,
+        batches: Callable[[int], Iterable[list]],
+        start: Callable[[], int],
+        *,
+        workers: int = 0,
+    ):
+        self.windows, self.batches, self.start, self.workers = windows, batches, start, workers
+        self.waited_seconds = 0.0
+        self._given, self._last = -1, None  # number and batch of the last one given
+        self._source: Iterator[dict] | None = None
+        self._end: weakref.finalize | None = None
+
+    def __iter__(self) -> Iterator[dict]:
+        number = self.start()
+        if self._last is not None and number == self._given:
+            yield self._last
+            number += 1
+        elif self._source is None or number != self._given + 1:
+            self._begin(number)
+        while True:
+            begin = time.perf_counter()
+            batch = next(self._source)
+            self.waited_seconds += time.perf_counter() - begin
+            self._given, self._last = number, batch
+            yield batch
+            number += 1
+
+    def close(self) -> None:
+        """End the thread or the processes; iterating begins them again."""
+        if self._end is not None:
+            self._end()
+        self._source = self._end = self._last = None
+
+    def _begin(self, number: int) -> None:
+        self.close()
+        self._given = number - 1
+        source = iter(
+            DataLoader(
+                self.windows,
+                batch_sampler=self.batches(number),
+                num_workers=self.workers,
+                prefetch_factor=DEPTH if self.workers else None,
+                collate_fn=as_it_is,
+                pin_memory=torch.cuda.is_available(),
+                generator=torch.Generator(),  # else it takes numbers of the global one
+            )
+        )
+        if self.workers:
+            self._source = source
+            return
+        thread = Thread(source)
+        self._source = iter(thread.take, None)
+        self._end = weakref.finalize(self, thread.end)
+
+
+class Thread:
+    """What a source gives, taken from it by a thread up to DEPTH ahead."""
+
+    def __init__(self, source: Iterator[dict]):
+        self.ready: queue.Queue = queue.Queue(DEPTH)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run, args=(source,), name="batches ahead", daemon=True)
+        self.thread.start()
+
+    def take(self) -> dict:
+        """The next one.
+
+        Raises:
+            Exception: what the source raised.
+        """
+        batch = self.ready.get()
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
+
+    def end(self) -> None:
+        """Stop, after the batch in the making."""
+        self.over.set()
+        while self.thread.is_alive():
+            with suppress(queue.Empty):  # it may be waiting for room
+                self.ready.get_nowait()
+            self.thread.join(POLL_SECONDS)
+
+    def _run(self, source: Iterator[dict]) -> None:
+        while not self.over.is_set():
+            try:
+                batch = next(source)
+            except Exception as error:  # whoever takes it raises it
+                batch = error
+            self.ready.put(batch)
+            if isinstance(batch, Exception):
+                return
+
+
+def as_it_is(batch: dict) -> dict:
+    """What `__getitems__` made is a batch already."""
+    return batch
