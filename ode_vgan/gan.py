@@ -13,6 +13,7 @@ from ode_vgan.generator import draw_latents
 from ode_vgan.losses.kinetic import kinetic_energy
 from ode_vgan.losses.matching import mean_frame_distance, mismatched_caption
 from ode_vgan.losses.penalty import gradient_penalties
+from ode_vgan.processes import averaged, rolled, world
 from ode_vgan.training import GanTraining
 from ode_vgan.transfer import sent
 
@@ -79,7 +80,7 @@ class VideoGan(GanTraining):
         self.warmup_clips, self.seed = warmup_clips, seed
 
     def training_step(self, batch: dict, batch_index: int) -> None:
-        draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
+        draw = self.step_draw()
         real, times, c = to_float(batch["frames"]), batch["times"], batch["text"]
         self._set_step_sizes()
         latents = draw_latents(len(real), self.generator.noise_dim, draw).to(real.device)
@@ -94,11 +95,12 @@ class VideoGan(GanTraining):
         anchor = self._between(self.anchor) * mean_frame_distance(real, fake)
         pull = anchor + self.kinetic * energy if self.kinetic else anchor
         values |= self._generator_step(seen_real, seen_fake, times, c, picks, pull)
-        values |= {"generator/anchor": anchor.detach(), "path/kinetic": energy.detach()}
+        values = averaged(values | {"generator/anchor": anchor.detach(), "path/kinetic": energy.detach()})
 
-        self.clips_seen += len(real)
-        self.ema.update(self.generator, len(real), self.clips_seen)
-        self.augment.adapt(values["sign/mean"], len(real))
+        clips = len(real) * world()
+        self.clips_seen += clips
+        self.ema.update(self.generator, clips, self.clips_seen)
+        self.augment.adapt(values["sign/mean"], clips)
         values |= {"clips": float(self.clips_seen), "augment/p": self.augment.p}
         self.log_dict(values | {"nfe": float(self.generator.temporal.nfe)})
         self.end_if_done()
@@ -115,7 +117,7 @@ class VideoGan(GanTraining):
         halves = {name: one.chunk(2) for name, one in self.critics.features(clips, times, picks).items()}
         seen, made = ({name: pair[i] for name, pair in halves.items()} for i in range(2))
         right, false = self.critics.judge(seen, c), self.critics.judge(made, c)
-        wrong = self.critics.judge(seen, c.roll(1, 0))
+        wrong = self.critics.judge(seen, rolled(c))
         values = {"critic/loss": torch.zeros((), device=real.device)}
         for name in right:
             values["critic/loss"] = values["critic/loss"] + self.loss.critic(right[name].float(), false[name].float())
@@ -124,7 +126,7 @@ class VideoGan(GanTraining):
             values[f"critic/mismatch_{name}"] = matched.detach()
             values[f"sign/{name}"] = torch.sign(right[name] - false[name]).float().mean().detach()
         total = values["critic/loss"]
-        if self.clips_seen // len(real) % self.penalty_every == 0:
+        if self.clips_seen // (len(real) * world()) % self.penalty_every == 0:
             penalties = self._penalties(clips, times, c.repeat(2, 1), picks)
             values |= {name: value.detach() for name, value in penalties.items()}
             total = total + self._between(self.gamma) * self.penalty_every * sum(penalties.values())

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ode_vgan.processes import share
 from ode_vgan.temporal.path import TemporalModel, anchored_path
 from ode_vgan.transfer import sent
 
@@ -31,8 +32,9 @@ class Latents(NamedTuple):
 
 def draw_latents(clips: int, noise_dim: int, generator: torch.Generator | None = None) -> Latents:
     """Standard normal content and motion noise and uniform path seeds for a number of clips."""
-    content, motion = torch.randn(2, clips, noise_dim, generator=generator)
-    return Latents(content, motion, torch.randint(2**62, (clips,), generator=generator))
+    total, own = share(clips, generator)
+    content, motion = torch.randn(2, total, noise_dim, generator=generator)[:, own]
+    return Latents(content, motion, torch.randint(2**62, (total,), generator=generator)[own])
 
 
 class Mapping(nn.Module):

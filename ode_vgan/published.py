@@ -9,6 +9,7 @@ from ode_vgan.data.clips import to_float
 from ode_vgan.ema import GeneratorEma
 from ode_vgan.errors import DivergedError, UserError
 from ode_vgan.generator import draw_latents
+from ode_vgan.processes import averaged, world
 from ode_vgan.training import GanTraining
 
 OPTIMIZERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}
@@ -73,17 +74,17 @@ class PublishedGan(GanTraining):
         self.configure_optimizers()  # refuses a wrong recipe before any training
 
     def training_step(self, batch: dict, batch_index: int) -> None:
-        draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
+        draw, clips = self.step_draw(), len(batch["frames"]) * world()
         real, times, c = to_float(batch["frames"]), batch["times"], batch["text"]
         self._set_step_sizes()
         values = self._critic_step(real, times, c, draw)
-        values |= self._generator_step(times, c, draw)
+        values = averaged(values | self._generator_step(times, c, draw))
         self._check(values)
         if self.constraint is not None:
-            self.constraint(self.critics, self.clips_seen // len(real))
+            self.constraint(self.critics, self.clips_seen // clips)
 
-        self.clips_seen += len(real)
-        self.ema.update(self.generator, len(real), self.clips_seen)
+        self.clips_seen += clips
+        self.ema.update(self.generator, clips, self.clips_seen)
         told = {"clips": float(self.clips_seen), "nfe": float(self.generator.temporal.nfe)}
         self.log_dict(values | told)
         self.end_if_done()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ode_vgan.callbacks import Keep, Score, Watch
+from ode_vgan.processes import StepDraw, average_gradients
 from ode_vgan.scaling.count import count_macs, noise_numbers
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 class Training(pl.LightningModule):
     """A recipe whose clock is the clips it has seen: a subclass adds to `clips_seen` in each training step.
+
+    It has `seed`. Where several processes train together, batches are their parts of one: gradients are averaged here;
+    draws come from `step_draw`, and `ode_vgan.processes` has the rest.
 
     Args:
         max_clips: clips at which training ends.
@@ -40,6 +44,13 @@ class Training(pl.LightningModule):
         self.register_buffer("clips", torch.zeros((), dtype=torch.int64))  # the same in checkpoints
         self.register_state_dict_pre_hook(lambda module, *_: module.clips.fill_(module.clips_seen))
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "clips_seen", int(module.clips)))
+
+    def step_draw(self) -> StepDraw:
+        """The random numbers of the step that begins: those of an uninterrupted run, in any number of processes."""
+        return StepDraw().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        average_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
 
     def end_if_done(self) -> None:
         """End the fit after this step where the clips are used up."""

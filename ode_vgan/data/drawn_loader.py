@@ -74,7 +74,7 @@ class DrawnData(pl.LightningDataModule):
     Args:
         distribution: of the training set, see `drawn_captions`.
         clips: N, different clips in the training set.
-        frames: T, over one second. size: height and width, px. batch: clips per batch and process.
+        frames: T, over one second. size: height and width, px. batch: clips, which processes share evenly.
         noise: see `drawn.World`.
         val_clips, test_clips: in the sets to choose and to judge on, the same ones for every seed; 0 of val for none.
         workers: loader processes; 0 draws in the training process.
@@ -142,8 +142,8 @@ class DrawnData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        windows = self.sets["train"]
-        batches = PositionBatches(len(windows), self.batch, self.seed, lambda: self.start_batch, rank=rank, world=world)
+        windows, batch = self.sets["train"], self.batch // world
+        batches = PositionBatches(len(windows), batch, self.seed, lambda: self.start_batch, rank=rank, world=world)
         return DataLoader(windows, batch_sampler=batches, num_workers=self.workers, collate_fn=_as_drawn)
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ode_vgan.processes import share
 from ode_vgan.transfer import sent
 
 
@@ -49,7 +50,8 @@ class ClipAugment(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Augmented clips, (B, T, C, H, W), with gradients."""
-        draws = sent(torch.rand(x.shape[0], 12, generator=generator), x.device)
+        total, own = share(x.shape[0], generator)
+        draws = sent(torch.rand(total, 12, generator=generator)[own], x.device)
         applied = (draws[:, :4] < self.p).float()
         x = self._recolour(x, draws[:, 4:7] * 2 - 1, applied[:, 0])
         x = self._move(x, draws[:, 7:10] * 2 - 1, applied[:, 1], applied[:, 2] * (draws[:, 4] < 0.5))

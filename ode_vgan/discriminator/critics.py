@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from ode_vgan.processes import share
+
 
 def choose_frames(clips: int, frames: int, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Which frames of each clip are looked at, (B, count) rising, all of them where there are no more than `count`."""
-    return torch.rand(clips, frames, generator=generator).argsort(1)[:, :count].sort(1).values
+    total, own = share(clips, generator)
+    return torch.rand(total, frames, generator=generator)[own].argsort(1)[:, :count].sort(1).values
 
 
 class Critics(nn.Module):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ode_vgan.decoder.mocogan import SIDES_PX
 from ode_vgan.errors import UserError
+from ode_vgan.processes import share
 
 
 def hidden_layers(size: int, at_64_px: int) -> int:
@@ -98,7 +99,8 @@ class MocoganCritics(nn.Module):
 
     def views(self, shown: Tensor, draw: torch.Generator) -> dict[str, Tensor]:
         """Of clips (B, T, 3, H, W): `image`, one frame of each, (B, 3, H, W), and `video`, the clips."""
-        picks = torch.randint(shown.shape[1], shown.shape[:1], generator=draw).to(shown.device)
+        total, own = share(len(shown), draw)
+        picks = torch.randint(shown.shape[1], (total,), generator=draw)[own].to(shown.device)
         return {"image": shown[torch.arange(len(shown), device=shown.device), picks], "video": shown}
 
     def forward(self, views: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ode_vgan.processes import world
+
 
 def squared_slopes(logits: dict[str, Tensor], views: dict[str, Tensor]) -> Tensor:
     """Sum over clips and views of the squared norm of the logits' gradient, (); the graph is kept.
@@ -29,8 +31,8 @@ class SummedZeroCentred:
         self.weight = weight
 
     def __call__(self, logits: dict[str, Tensor], views: dict[str, Tensor]) -> Tensor:
-        """The penalty, ()."""
-        return self.weight * squared_slopes(logits, views)
+        """The penalty, (); its mean over processes is the sum over the clips of all."""
+        return self.weight * squared_slopes(logits, views) * world()
 
 
 class ZeroCentred:
