@@ -71,7 +71,7 @@ def page(browser):
     browser.open()
     browser.complaints()
     yield browser
-    assert browser.complaints() == []
+    assert [one for one in browser.complaints() if "status of 409" not in one] == []  # 409: replaced by a newer question
 
 
 def test_prompt_scrub_compare_export(page):

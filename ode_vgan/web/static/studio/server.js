@@ -33,7 +33,7 @@ async function ask(subject, address, body) {
   try {
     const response = await fetch(address, {
       method: "POST", signal: mine.signal, headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...body, page, turn }),
+      body: JSON.stringify({ ...body, page: `${page} ${subject}`, turn }),
     });
     return await answer(response);
   } catch (error) {
