@@ -71,7 +71,7 @@ def page(browser):
     browser.open()
     browser.complaints()
     yield browser
-    assert [one for one in browser.complaints() if "status of 409" not in one] == []  # 409: replaced by a newer question
+    assert [one for one in browser.complaints() if "status of 409" not in one] == []  # a newer question came
 
 
 def test_prompt_scrub_compare_export(page):
