@@ -20,6 +20,7 @@ def tiny_overrides(folder: Path, *more: str) -> list[str]:
         "data.batch=4",
         "embed=none",
         "trainer=cpu",
+        "trainer.precision=32-true",  # the same on any machine
         "metrics=none",
         "compare=none",
         "noise_dim=8",
