@@ -61,7 +61,8 @@ def quiet() -> None:
     """Leave out what Lightning warns of and does not hold here; also in the processes of a launcher."""
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=f".*{noise}")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def run(cfg: DictConfig, folder: Path) -> None:
@@ -70,10 +71,15 @@ def run(cfg: DictConfig, folder: Path) -> None:
 
     from ode_vgan.build import build
     from ode_vgan.match import matched
+    from ode_vgan.processes import leads
     from ode_vgan.provenance import started
+    from ode_vgan.replicas import first_error, part
+    from ode_vgan.report.sweep import one_device_a_job
     from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
     from ode_vgan.scaling.count import clips_within
 
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        one_device_a_job(cfg.trainer)
     embed = build(OmegaConf.to_container(cfg.embed, resolve=True), trusted=("",))
     data = build(OmegaConf.to_container(cfg.data, resolve=True), trusted=("",), embed=embed)
     cfg.embed_dim, cfg.gap_seconds = embed.dim, data.gap_seconds()
@@ -98,17 +104,23 @@ def run(cfg: DictConfig, folder: Path) -> None:
     score = build(config["metrics"], trusted=("",)) or None
     if score is not None:
         score.check(config["data"]["frames"])
-    remember(folder, config)
-    if not (last.exists() and (folder / "started.json").exists()):
-        write_json(folder / "started.json", started(list(HydraConfig.get().overrides.task)))
     trainer = make_trainer(module, folder, score)
+    if leads():
+        remember(folder, config)
+        if not (last.exists() and (folder / "started.json").exists()):
+            told = started(list(HydraConfig.get().overrides.task)) | {"precision": trainer.precision}
+            write_json(folder / "started.json", told)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+        part(data)
+    except Exception as error:
+        raise first_error(error, trainer) from error
     finally:
         from ode_vgan.report.wandb import finish
 
         finish()
-    conclude(trainer, module, data, folder, macs)
+    if leads():
+        conclude(trainer, module, data, folder, macs)
 
 
 def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
@@ -124,16 +136,20 @@ def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
 
 def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
     """The Lightning trainer of a run, with its loggers and callbacks."""
-    import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     from ode_vgan.build import build
     from ode_vgan.callbacks import Budget, ClipBar, StopOnSignal
+    from ode_vgan.precision import chosen
+    from ode_vgan.processes import leads
+    from ode_vgan.replicas import make_replicated
     from ode_vgan.runs import CHECKPOINT
 
     config = module.config
+    precision, why = chosen(config["trainer"]["precision"], config["trainer"]["accelerator"])
+    if why and leads():
+        print(f"Trains in {why}.")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    loggers = [build(node, trusted=("",), folder=folder, config=config) for node in config["logger"].values()]
     checkpoints = ModelCheckpoint(
         dirpath=folder / CHECKPOINT.parent,
         filename=CHECKPOINT.stem,
@@ -142,17 +158,25 @@ def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None"
         enable_version_counter=False,
     )
     callbacks = [*module.watchers(folder, config, score), checkpoints]
-    return pl.Trainer(
-        **config["trainer"],
+    trainer = make_replicated(
+        **config["trainer"] | {"precision": precision},
         default_root_dir=folder,
         max_epochs=-1,
         limit_train_batches=max(1, config["tick_clips"] // config["data"]["batch"]),
-        logger=loggers,
+        logger=False,
         callbacks=[ClipBar(), Budget(config["max_seconds"], config["max_cpu_seconds"]), StopOnSignal(), *callbacks],
         enable_model_summary=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,  # the data places its own batches on each process
     )
+    if config["data"]["batch"] % trainer.world_size:
+        raise UserError(
+            f"data.batch={config['data']['batch']} clips cannot be shared evenly by {trainer.world_size} processes; "
+            f"give a multiple of {trainer.world_size}, or other trainer.devices."
+        )
+    nodes = config["logger"].values() if leads() else ()
+    trainer.loggers = [build(node, trusted=("",), folder=folder, config=config) for node in nodes]
+    return trainer
 
 
 def conclude(
@@ -205,10 +229,14 @@ def told(score: dict[str, float]) -> str:
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """One run; the best score that it saw, which a sweeper optimises; None without one."""
+    from ode_vgan.processes import leads
+    from ode_vgan.replicas import follow_the_lead
     from ode_vgan.report.objective import best_score
     from ode_vgan.runs import held
 
     quiet()
+    if not leads():
+        follow_the_lead()
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
@@ -235,9 +263,12 @@ def main(cfg: DictConfig) -> float | None:
 
 def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
     """Leave failure.json in the folder of a run that began or belongs to a sweep, whose other points go on."""
+    from ode_vgan.processes import leads
     from ode_vgan.provenance import failure
     from ode_vgan.runs import write_json
 
+    if not leads():
+        return
     if sweeps or (folder / "started.json").exists():
         write_json(folder / FAILURE, failure(error, OmegaConf.to_container(cfg, resolve=False)))
     elif folder.is_dir() and not any(folder.iterdir()):

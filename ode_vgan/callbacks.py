@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ode_vgan.data.clips import write_atomic
 from ode_vgan.errors import DivergedError
+from ode_vgan.processes import told_by_all
 from ode_vgan.report.video import grid_png, write_clips_mp4
 from ode_vgan.runs import Trained
 
@@ -24,7 +25,7 @@ class ClipBar(pl.Callback):
     """A progress bar in clips, with losses, rate and time left; keeps the seconds of all parts of the run.
 
     Attributes:
-        seconds: wall clock spent in training steps. cpu_seconds: processor time of this process in them.
+        seconds: wall clock spent in training steps. cpu_seconds: processor time in them, of all processes together.
     """
 
     def __init__(self):
@@ -43,9 +44,10 @@ class ClipBar(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_index: int
     ) -> None:
-        passed = time.perf_counter() - self._then
+        used = told_by_all(time.perf_counter() - self._then, time.process_time() - self._cpu_then)
+        passed = max(seconds for seconds, _ in used)
         self.seconds += passed
-        self.cpu_seconds += time.process_time() - self._cpu_then
+        self.cpu_seconds += sum(seconds for _, seconds in used)
         clips = module.clips_seen - self._bar.n
         self._bar.update(clips)
         module.log_dict({"clips_per_second": clips / passed, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds})
@@ -96,7 +98,10 @@ class Budget(pl.Callback):
 
 
 class StopOnSignal(pl.Callback):
-    """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint; a second one ends it at once."""
+    """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint; a second one ends it at once.
+
+    A signal to one of several processes ends them all after the same step.
+    """
 
     def __init__(self):
         self.received: int | None = None
@@ -111,6 +116,7 @@ class StopOnSignal(pl.Callback):
         signal.signal(number, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        self.received = max(received for (received,) in told_by_all(self.received or 0)) or None
         if self.received is not None:
             trainer.should_stop = True
 
@@ -126,8 +132,11 @@ class EveryClips(pl.Callback):
         every_clips: between two looks.
 
     Attributes:
+        together: all processes look, not only the one that writes; then `look` has each do its part.
         last: numbers of the last look, {} where it gives none; metrics.json has them under `score`.
     """
+
+    together = False
 
     def __init__(self, every_clips: int):
         self.every_clips = every_clips
@@ -136,14 +145,17 @@ class EveryClips(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         due = module.clips_seen // self.every_clips > self.looked_at // self.every_clips
-        if due and trainer.is_global_zero:
-            self.look(trainer, module)
-            self.looked_at = module.clips_seen
+        if due:
+            self._look(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if module.clips_seen > self.looked_at and is_over(trainer, module) and trainer.is_global_zero:
+        if module.clips_seen > self.looked_at and is_over(trainer, module):
+            self._look(trainer, module)
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.together or trainer.is_global_zero:
             self.look(trainer, module)
-            self.looked_at = module.clips_seen
+        self.looked_at = module.clips_seen
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         raise NotImplementedError
@@ -212,6 +224,8 @@ class Score(EveryClips):
         folder: the run folder.
         score: (trained, data) -> numbers to log, every `score.every_clips`; None for no score.
     """
+
+    together = True
 
     def __init__(self, folder: Path, score: "TrainingScore | None"):
         super().__init__(score.every_clips if score else 1)

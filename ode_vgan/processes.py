@@ -6,7 +6,8 @@ the processes' gradients is the gradient of one process; what is no mean over cl
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
@@ -71,6 +72,16 @@ def counts(clips: int, device: torch.device) -> list[int]:
     return summed(told).tolist()
 
 
+def told_by_all(*numbers: float) -> list[tuple[float, ...]]:
+    """The numbers of every process, in the order of their ranks; no device is waited for."""
+    if world() == 1:
+        return [numbers]
+    told = torch.zeros(world(), len(numbers), dtype=torch.float64)
+    told[rank()] = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(told)  # on the CPU: by gloo, whatever the device
+    return [tuple(row) for row in told.tolist()]
+
+
 def gathered(rows: Tensor, sizes: list[int] | None = None) -> Tensor:
     """The rows (n, ...) of all processes one after the other, exactly, with gradients.
 
@@ -82,6 +93,19 @@ def gathered(rows: Tensor, sizes: list[int] | None = None) -> Tensor:
     sizes = sizes or [len(rows)] * world()
     before, after = sum(sizes[: rank()]), sum(sizes[rank() + 1 :])
     return summed(torch.cat([rows.new_zeros(before, *rows.shape[1:]), rows, rows.new_zeros(after, *rows.shape[1:])]))
+
+
+def spread(work: Callable[[slice], Tensor], clips: int) -> Tensor:
+    """What `work` makes of all clips, in their order: each process does its part, and all get the whole.
+
+    Args:
+        work: gives a row for each clip of a slice. clips: how many there are.
+    """
+    if world() == 1 or clips < world():
+        return work(slice(0, clips))
+    ends = [clips * number // world() for number in range(world() + 1)]
+    rows = work(slice(ends[rank()], ends[rank() + 1]))
+    return gathered(rows, [end - start for start, end in pairwise(ends)])
 
 
 def rolled(rows: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.errors import HeldError, UserError
 from ode_vgan.generator import CHUNK_FRAMES, Generator, Latents, draw_latents
+from ode_vgan.processes import leads
 
 BATCH = 16  # clips of a path when sampling
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -56,7 +57,7 @@ def held(folder: Path) -> Iterator[None]:
         HeldError: another process trains in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # a process of the run that holds it
+    if not leads():  # a process of the run that holds it
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -140,10 +141,14 @@ class Trained:
         alone = [draw_latents(1, self.generator.noise_dim, draw) for draw in draws]
         return Latents(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
 
-    def render(self, text: Tensor, times: Tensor, seed: int, batch: int = BATCH) -> Tensor:
-        """Clips, (N, T, H, W, 3) uint8, for embeddings (N, E) at times (T,) or (N, T), seconds."""
+    def render(self, text: Tensor, times: Tensor, seed: int, batch: int = BATCH, *, first: int = 0) -> Tensor:
+        """Clips, (N, T, H, W, 3) uint8, for embeddings (N, E) at times (T,) or (N, T), seconds.
+
+        Args:
+            first: number of the first clip: from one seed, clip number i is always the same.
+        """
         clips = None
-        for n, (w, z, c) in enumerate(self._paths(text, times, seed, batch)):
+        for n, (w, z, c) in enumerate(self._paths(text, times, seed, batch, first)):
             step = max(1, CHUNK_FRAMES // len(z))
             for i in range(0, z.shape[1], step):
                 part = self._frames(w, z[:, i : i + step], c)
@@ -155,7 +160,7 @@ class Trained:
         """The clips of `render`, some frames at a time: (N, t, H, W, 3) uint8, in memory that does not grow with T.
 
         Args:
-            first: number of the first clip: from one seed, clip number i is always the same.
+            first: as of `render`.
         """
         paths = list(self._paths(text, times, seed, BATCH, first))
         step = max(1, CHUNK_FRAMES // min(BATCH, len(text)))

@@ -4,13 +4,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ode_vgan.errors import UserError
+
+
+def one_device_a_job(trainer: Mapping) -> None:
+    """Refuse several devices in a sweep: the processes of a point would begin the whole sweep anew.
+
+    Raises:
+        UserError: the trainer's options ask for more than one.
+    """
+    if str(trainer.get("devices", 1)) != "1" or int(trainer.get("num_nodes", 1)) != 1:
+        raise UserError(
+            f"a sweep takes one device a job, not trainer.devices={trainer.get('devices')}. Set trainer.devices=1 and "
+            "spread the jobs: hydra/launcher=joblib, submitit_slurm or ray."
+        )
 
 
 class SweepFailures(Callback):
@@ -23,8 +36,13 @@ class SweepFailures(Callback):
         self.began = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
-        """Remember when, because the folder may hold failures of earlier sweeps."""
+        """Remember when, because the folder may hold failures of earlier sweeps; refuse what no point could do."""
         self.began = time.time()
+        try:
+            one_device_a_job(config.trainer)
+        except UserError as error:
+            print(f"train.py: error: {error}", file=sys.stderr)
+            sys.exit(2)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Name what failed since then."""
