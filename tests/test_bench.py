@@ -1,6 +1,7 @@
-"""Laws of the timing table."""
+"""Laws of the bench: what is asked of it, and the table of models."""
 
 import argparse
+import json
 from pathlib import Path
 
 import hydra
@@ -8,16 +9,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ode_vgan.cli.bench import (
-    REPOSITORY,
-    Contender,
-    check_arguments,
-    compose,
-    measure,
-    rows,
-    spread,
-    training_and_sampling,
-)
+from ode_vgan.bench.clock import measure, spread
+from ode_vgan.bench.contender import Contender
+from ode_vgan.bench.contest import AREAS
+from ode_vgan.cli.bench import check_arguments, numbers
+from ode_vgan.cli.bench_config import REPOSITORY, compose
+from ode_vgan.cli.bench_models import rows, training_and_sampling
 from ode_vgan.cli.main import build_parser, main
 from ode_vgan.errors import UserError
 
@@ -80,15 +77,39 @@ def test_spread_is_median_and_quartiles():
     [
         (["--repeats", "0"], "--repeats 0 is below 1"),
         (["--threads", "0"], "--threads 0 is below 1"),
-        (["--batch", "1"], "--batch 1 has no other caption"),
         (["--fps", "0"], "--fps 0 is no frame rate"),
-        (["--against", "lstm"], "--against lstm is not among"),
+        (["--frames", "16,x"], "--frames 16,x must be whole numbers"),
+        (["--batches", "1"], "--batches 1 must be whole numbers above 1"),
         (["--json", "."], "is a folder"),
+        (["--json", "nowhere/times.json"], "its folder does not exist"),
+        (["--areas", "paths,lodaer"], "--areas has no 'lodaer'; there are paths, step"),
+        (["--areas", "models", "--against", "lstm"], "--against lstm is not among --models ode,sde,rnn,discrete"),
+        (["--compare", "README.md", "README.md"], "README.md is no file of ode-vgan bench --json"),
+        (["--compare", "nowhere.json", "README.md"], "nowhere.json: No such file"),
     ],
 )
-def test_a_bad_argument_is_one_line(given: list[str], says: str):
-    with pytest.raises(UserError, match=says):
-        check_arguments(arguments(*given))
+def test_a_bad_argument_is_one_line(given: list[str], says: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", *given]) == 2
+    told = capsys.readouterr()
+    assert says in told.err and told.err.count("\n") == 1 and not told.out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("areas", [[], ["--areas", "models"]])
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(areas: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", "--gpu", *areas]) == 2
+    told = capsys.readouterr()
+    assert "leave --gpu out" in told.err and told.err.count("\n") == 1 and not told.out
+
+
+def test_quick_is_small_unless_told_otherwise():
+    args = arguments("--quick")
+    check_arguments(args)
+    assert (args.repeats, args.frames, args.batches) == (3, (8,), (4,))
+    args = arguments("--repeats", "5", "--models", "ode, sde,ode")
+    check_arguments(args)
+    assert (args.repeats, args.frames, args.batches, args.models) == (5, (16, 64, 256), (8, 32), ("ode", "sde"))
+    assert numbers("frames", "8, 16,8") == (8, 16)
 
 
 def test_bench_outside_the_repository_says_what_it_needs(tmp_path: Path):
@@ -118,10 +139,23 @@ def test_the_config_is_the_one_that_training_would_have():
 
 
 @pytest.mark.slow
-def test_bench_prints_a_row_for_each_model_and_writes_every_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_table_of_models_has_a_row_for_each_and_writes_every_time(tmp_path: Path, capsys):
     target = tmp_path / "times.json"
-    assert main(["bench", "--repeats", "2", "--json", str(target), *TINY]) == 0
+    assert main(["bench", "--areas", "models", "--repeats", "2", "--json", str(target), *TINY]) == 0
     printed = capsys.readouterr().out
     for name in ("ode", "sde", "rnn", "discrete"):
         assert f"| {name} " in printed
     assert target.exists()
+
+
+@pytest.mark.slow
+def test_bench_times_every_area_and_compares_with_itself(tmp_path: Path, capsys):
+    target = tmp_path / "times.json"
+    assert main(["bench", "--quick", "--repeats", "2", "--threads", "1", "--json", str(target), *TINY]) == 0
+    printed, found = capsys.readouterr().out, json.loads(target.read_text())
+    assert {row["area"] for row in found["rows"]} | set(found["skipped"]) == set(AREAS)
+    assert all(f"| {row['area']} " in printed and row["name"] in printed for row in found["rows"])
+    assert all(len(row["seconds"]["ours"]) == 2 and row["equal"] for row in found["rows"])
+    assert main(["bench", "--compare", str(target), str(target)]) == 0
+    same = capsys.readouterr().out
+    assert same.count("as before") == len(found["rows"]) and "dearer" not in same

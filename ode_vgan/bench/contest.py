@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+AREAS = ("paths", "step", "sampling", "loader", "decode", "features", "frechet", "search")
 CLIPS, FRAMES = 32, 16
 
 
@@ -14,12 +15,14 @@ class Work:
         flops: floating-point operations, two for a multiply-accumulate.
         bytes: read from and written to memory at least once, whatever the caches do.
         items: for a rate. unit: of the items, such as clips or frames.
+        half_flops: those of flops in 16 bits.
     """
 
     flops: float = 0.0
     bytes: float = 0.0
     items: float = 0.0
     unit: str = ""
+    half_flops: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class Contest:
         ours, theirs: called in turn within a round; what they return is ignored.
         differ: relative difference of the two results, asked once; None where they cannot be compared: say why in note.
         tolerance: of differ(); above it the row says DIFFERS and the command ends with 1.
-        work: of one call of ours.
+        work: of one call of ours; with neither flops nor bytes, the bench counts those of torch's operators.
         target: the largest ratio of times (ours / theirs) that is asked for; None for no such target.
         note: one short remark.
+        share: multiplies the ratio of times, as for a price per evaluation.
     """
 
     area: str
@@ -47,6 +51,7 @@ class Contest:
     work: Work = Work()
     target: float | None = None
     note: str = ""
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Asked:
         compose: overrides -> the plain config that train.py would run with (`ode_vgan.cli.bench_config.compose`).
         data: a folder or shards of clips; "" takes what the experiment trains on.
         run: a trained run's folder; "" takes weights as drawn.
+        models: files of conf/temporal to compare; () takes the area's own.
         quick: sizes as small as they go, to see that all works.
         fps: frame rate of made-up clips.
     """
@@ -73,6 +79,7 @@ class Asked:
     compose: Callable[[Sequence[str]], dict] | None = None
     data: str = ""
     run: str = ""
+    models: tuple[str, ...] = ()
     quick: bool = False
     fps: float = 12.0
 

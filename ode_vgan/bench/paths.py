@@ -26,6 +26,10 @@ class Asked:
     c: Tensor
     seeds: Tensor
 
+    def to(self, device: str) -> "Asked":
+        """The same on a device; seeds stay on the CPU, where noise is drawn."""
+        return Asked(self.z0.to(device), self.times.to(device), self.c.to(device), self.seeds)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -45,6 +49,11 @@ class Job:
         for weight in self.weights:
             weight.grad = None
         self.path().square().mean().backward()
+
+    @torch.no_grad()
+    def forward(self) -> Tensor:
+        """The path alone."""
+        return self.path()
 
 
 def ask(clips: int, frames: int, fps: float, dim: int = 64, embed_dim: int = 384) -> Asked:
@@ -66,7 +75,7 @@ def jobs(models: dict[str, TemporalModel], asked: Asked) -> dict[str, Job]:
     """
     for name, kind in (("ode_dense", OdePath), ("sde", SdePath)):
         if not isinstance(models.get(name), kind):
-            raise UserError(f"bench --paths needs {name}, a {kind.__name__}; leave it among the models.")
+            raise UserError(f"a bench of paths needs {name}, a {kind.__name__}.")
     found = {name: own_job(model, asked) for name, model in models.items()}
     found["bare evaluations"] = bare(models["ode_dense"], asked)
     found["odeint_adjoint rk4"] = library_ode(models["ode_dense"], asked, adjoint=True)
@@ -174,3 +183,10 @@ def relative_error(model: OdePath, asked: Asked) -> float:
     exact.solver, exact.rtol, exact.atol, exact.adjoint = "dopri5", 1e-9, 1e-10, False
     truth = exact(asked.z0.double(), asked.times.double(), asked.c.double())
     return float((model(asked.z0, asked.times, asked.c) - truth).norm() / truth.norm())
+
+
+def contests(asked) -> list:
+    """See `ode_vgan.bench.path_contests`."""
+    from ode_vgan.bench import path_contests
+
+    return path_contests.contests(asked)

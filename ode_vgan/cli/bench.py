@@ -1,235 +1,96 @@
-"""ode-vgan bench: clips a second of a training step and of sampling, for several temporal models side by side."""
+"""ode-vgan bench: what things cost, each beside a named alternative that is timed in turn with it."""
 
 import argparse
-import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ode_vgan.bench.clock import measure, spread
-from ode_vgan.cli.bench_paths import add_options, run_paths
+from ode_vgan.bench.contest import AREAS
 from ode_vgan.errors import UserError
 
-MODELS = ("ode", "sde", "rnn", "discrete")
-REPOSITORY = Path(__file__).parents[2]
+ALL = ",".join(AREAS)
+ON_GPU = "paths,step,sampling,features"  # what a GPU does any of
+MODELS = "models"  # the area that is a table of its own
 
 
 def add_parser(subparsers) -> None:
     """Describe the verb's arguments."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure training steps and sampling of the temporal models",
-        description="Times the models in turn (A B C D A B C D ...), so that a busy machine disturbs all alike. "
-        "Numbers are medians with quartiles; factors are medians of the factor within a round.",
+        help="time everything beside a named alternative",
+        description="Times ours and a named alternative in turn (A B B A A B ...), so that a busy machine disturbs "
+        "both alike. A row is the ratio of their times, median and quartiles over rounds, whether their results are "
+        "equal, and what is reached of the machine's measured ceilings. Ends with 1 where results differ. "
+        "--compare tells which rows of two --json files changed.",
     )
     parser.add_argument("overrides", nargs="*", help="as for train.py, such as data.size=32")
-    parser.add_argument("--experiment", default="quickstart", help="file of conf/experiment (default quickstart)")
-    parser.add_argument(
-        "--models", default=",".join(MODELS), help=f"files of conf/temporal (default {','.join(MODELS)})"
-    )
-    parser.add_argument("--against", default="rnn", help="the model that factors compare with (default rnn)")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds, after one that is not counted (default 7)")
-    parser.add_argument("--batch", type=int, help="clips a step and a sampling call (default: the experiment's)")
-    parser.add_argument("--fps", type=float, default=12.0, help="frame rate of the clips (default 12)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every single time (default nowhere)")
-    add_options(parser)
+    what = parser.add_argument_group("what is timed")
+    what.add_argument("--areas", help=f"of {ALL}; or {MODELS} alone (default {ALL}; with --gpu {ON_GPU})")
+    what.add_argument("--experiment", default="quickstart", help="file of conf/experiment (default quickstart)")
+    what.add_argument("--frames", default="16,64,256", metavar="T,...", help="frames of paths (default 16,64,256)")
+    what.add_argument("--batches", default="8,32", metavar="B,...", help="clips of a batch of paths (default 8,32)")
+    what.add_argument("--models", default="", metavar="M,...", help="files of conf/temporal (default: the area's own)")
+    what.add_argument("--fps", type=float, default=12.0, help="frame rate of made-up clips (default 12)")
+    what.add_argument("--run", default="", metavar="RUN", help="take field, starts and captions of paths from this run")
+    what.add_argument("--data", default="", metavar="CLIPS", help="what the loader reads (default: the experiment's)")
+    how = parser.add_argument_group("how it is timed")
+    how.add_argument("--repeats", type=int, help="rounds, after a warm-up (default 7; quick 3)")
+    how.add_argument("--threads", type=int, default=2, help="of torch and BLAS (default 2; 1 counts processor seconds)")
+    how.add_argument("--quick", action="store_true", help="smallest sizes, to see that all works")
+    how.add_argument("--gpu", action="store_true", help="on the GPU, by device events, with memory and utilisation")
+    how.add_argument("--json", type=Path, metavar="FILE", help="where to write every single time (default nowhere)")
+    how.add_argument("--against", default="rnn", help=f"what --areas {MODELS} compares with (default rnn)")
+    how.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "NOW"), help="two such files; times nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, time in turn, print the table."""
-    import torch
+    """Compare two files, or time and print; 1 where results differ."""
+    if args.compare:
+        from ode_vgan.cli.bench_compare import run_compare
 
-    from ode_vgan.report.table import results_table
-    from ode_vgan.runs import write_json
+        return run_compare(*args.compare)
+    check_arguments(args)
+    if args.areas == MODELS:
+        from ode_vgan.cli.bench_models import run_models
 
-    names = check_arguments(args)
-    if args.paths:
-        return run_paths(args, compose)
-    overrides = [
-        f"+experiment={args.experiment}",
-        *([f"data.batch={args.batch}"] if args.batch else []),
-        *args.overrides,
-    ]
-    torch.set_num_threads(args.threads)
-    contenders = {name: Contender(compose([*overrides, f"temporal={name}"]), args.fps) for name in names}
-    seconds = measure({name: one.jobs() for name, one in contenders.items()}, args.repeats, tell=tell)
-    protocol = protocol_of(next(iter(contenders.values())).config, args)
-    counts = {name: one.counts() for name, one in contenders.items()}
-    every = {name: one.module.penalty_every for name, one in contenders.items()}
-    shown = {name: training_and_sampling(own, every[name]) for name, own in seconds.items()}
-    print(results_table(rows(shown, counts, protocol["clips per step"], args.against, protocol)))
-    if args.json is not None:
-        write_json(args.json, {"protocol": protocol, "seconds": seconds, "counts": counts})
-        print(args.json)
-    return 0
+        return run_models(args)
+    from ode_vgan.cli.bench_contests import run_contests
+
+    return run_contests(args)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Fill in the defaults that depend on others.
+
+    Raises:
+        UserError: a number or name out of range.
+    """
+    args.repeats = (3 if args.quick else 7) if args.repeats is None else args.repeats
+    for name, value in (("repeats", args.repeats), ("threads", args.threads)):
+        if value < 1:
+            raise UserError(f"--{name} {value} is below 1; give 1 or more.")
+    if not 0 < args.fps < float("inf"):
+        raise UserError(f"--fps {args.fps:g} is no frame rate; give more than 0.")
+    if args.json is not None and args.json.is_dir():
+        raise UserError(f"--json {args.json} is a folder; name a file.")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise UserError(f"--json {args.json}: its folder does not exist; make it first.")
+    args.frames = numbers("frames", "8" if args.quick else args.frames)
+    args.batches = numbers("batches", "4" if args.quick else args.batches)
+    args.models = tuple(dict.fromkeys(name.strip() for name in args.models.split(",") if name.strip()))
+
+
+def numbers(name: str, text: str) -> tuple[int, ...]:
+    """Whole numbers that stand between commas.
+
+    Raises:
+        UserError: one that is no whole number above 1.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 1 for word in words):
+        raise UserError(f"--{name} {text} must be whole numbers above 1, such as 8,32.")
+    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 def tell(line: str) -> None:
     """Progress goes to stderr, so that the table can be piped."""
     print(f"bench: {line}", file=sys.stderr, flush=True)
-
-
-def check_arguments(args: argparse.Namespace) -> list[str]:
-    """The models to time.
-
-    Raises:
-        UserError: a number or name out of range.
-    """
-    for name, value in (("repeats", args.repeats), ("threads", args.threads), ("batch", args.batch)):
-        if value is not None and value < 1:
-            raise UserError(f"--{name} {value} is below 1; give 1 or more.")
-    if args.batch == 1:
-        raise UserError("--batch 1 has no other caption to mismatch; give 2 or more.")
-    if not 0 < args.fps < float("inf"):
-        raise UserError(f"--fps {args.fps:g} is no frame rate; give more than 0.")
-    if args.json is not None and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder; name a file.")
-    names = list(dict.fromkeys(name.strip() for name in args.models.split(",")))
-    if args.against not in names:
-        raise UserError(f"--against {args.against} is not among --models {args.models}; name one of them.")
-    return names
-
-
-def compose(overrides: Sequence[str], repository: Path = REPOSITORY) -> dict:
-    """The plain config that train.py would run with, asked of train.py itself: it alone knows Hydra.
-
-    Raises:
-        UserError: there is no train.py here, or it refuses the overrides.
-    """
-    from omegaconf import OmegaConf
-
-    from ode_vgan.build import build
-
-    script = repository / "train.py"
-    if not script.is_file():
-        raise UserError(f"{script} does not exist; bench needs the repository: clone it and run pip install -e .")
-    command = [sys.executable, str(script), *overrides, "--cfg", "job"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["train.py failed"]
-        said = next((line for line in lines if "error:" in line or "Could not" in line), lines[-1])
-        raise UserError(said.removeprefix("train.py: error: "))
-    config = OmegaConf.create(done.stdout)
-    config.embed_dim = build(OmegaConf.to_container(config.embed, resolve=True), trusted=("",)).dim
-    return OmegaConf.to_container(config, resolve=True)
-
-
-class Contender:
-    """A video GAN of one config, on made-up clips: decoding and logging are not what is timed.
-
-    Args:
-        config: plain, as `compose` gives it. fps: frame rate of the made-up clips.
-    """
-
-    def __init__(self, config: dict, fps: float):
-        import torch
-
-        from ode_vgan.build import build
-
-        self.config = config
-        self.module = build(config["model"] | {"max_clips": 10**9}, trusted=("",))
-        stand_alone(self.module)
-        data, draw = config["data"], torch.Generator().manual_seed(0)
-        clips, frames, size = data["batch"], data["frames"], data["size"]
-        text = torch.randn(clips, config["embed_dim"], generator=draw)
-        self.batch = {
-            "frames": torch.randint(256, (clips, frames, size, size, 3), dtype=torch.uint8, generator=draw),
-            "times": (torch.arange(frames) / fps).repeat(clips, 1),
-            "text": torch.nn.functional.normalize(text, dim=1),
-        }
-
-    def jobs(self) -> dict[str, Callable[[], object]]:
-        """What is timed."""
-        return {"plain step": self.plain_step, "penalty step": self.penalty_step, "sampling": self.sample}
-
-    def plain_step(self) -> None:
-        """A training step without R1 and R2."""
-        self._step(1)
-
-    def penalty_step(self) -> None:
-        """A training step with R1 and R2, one in `model.penalty_every`."""
-        self._step(0)
-
-    def _step(self, number: int) -> None:
-        import torch
-
-        self.module.clips_seen = number * len(self.batch["text"])
-        half = self.config["trainer"]["precision"].startswith("bf16")
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            self.module.training_step(self.batch, number)
-
-    def sample(self) -> object:
-        """A batch of clips, uint8, from the averaged generator; times are shared, as `ode-vgan sample` asks."""
-        from ode_vgan.data.clips import to_uint8
-        from ode_vgan.generator import draw_latents
-
-        generator = self.module.ema.copy
-        latents = draw_latents(len(self.batch["text"]), generator.noise_dim)
-        return to_uint8(generator.render(latents, self.batch["times"][0], self.batch["text"]))
-
-    def counts(self) -> dict[str, int]:
-        """Field evaluations of a path, and weights."""
-        generator = self.module.generator
-        return {
-            "nfe": generator.temporal.nfe,
-            "temporal": sum(weight.numel() for weight in generator.temporal.parameters()),
-            "generator": sum(weight.numel() for weight in generator.parameters()),
-        }
-
-
-def stand_alone(module) -> None:
-    """Let a LightningModule make steps without a trainer: its own optimisers, a plain backward, no log."""
-    optimizers = module.configure_optimizers()
-    module.optimizers = lambda: optimizers
-    module.manual_backward = lambda loss: loss.backward()
-    module.log_dict = module.log = lambda *_, **__: None
-
-
-def training_and_sampling(own: Mapping[str, Sequence[float]], penalty_every: int) -> dict[str, list[float]]:
-    """Seconds of an average training step in each round, one in `penalty_every` having penalties, and of sampling."""
-    pairs = zip(own["plain step"], own["penalty step"], strict=True)
-    average = [((penalty_every - 1) * plain + penalty) / penalty_every for plain, penalty in pairs]
-    return {"training": average, "sampling": list(own["sampling"])}
-
-
-def rows(
-    seconds: Mapping[str, Mapping[str, Sequence[float]]],
-    counts: Mapping[str, Mapping[str, int]],
-    batch: int,
-    against: str,
-    protocol: Mapping[str, object],
-) -> list:
-    """One table row a model."""
-    from ode_vgan.report.table import Row
-
-    table = []
-    for name, own in seconds.items():
-        cells = {"temporal": name}
-        for kind, spent in own.items():
-            cells[f"{kind} clips/s"] = spread([batch / one for one in spent])
-            factors = [theirs / ours for ours, theirs in zip(spent, seconds[against][kind], strict=True)]
-            cells[f"{kind} x {against}"] = f"{statistics.median(factors):.2f}"
-        cells |= {"nfe": counts[name]["nfe"]}
-        cells |= {f"{part} weights": f"{counts[name][part]:,}" for part in ("temporal", "generator")}
-        table.append(Row(cells, protocol))
-    return table
-
-
-def protocol_of(config: dict, args: argparse.Namespace) -> dict[str, object]:
-    """What the numbers were measured on."""
-    import torch
-
-    data = config["data"]
-    return {
-        "experiment": " ".join([args.experiment, *args.overrides]),
-        "clips per step": data["batch"],
-        "frames": data["frames"],
-        "size": f"{data['size']} px",
-        "fps": f"{args.fps:g}",
-        "device": f"cpu, {args.threads} threads, torch {torch.__version__}",
-        "precision": f"training {config['trainer']['precision']}, sampling 32-true",
-        "rounds": f"{args.repeats} interleaved, median (quartiles)",
-        "a training step": f"mean of {config['model']['penalty_every']}, one with penalties; no data loading",
-    }
