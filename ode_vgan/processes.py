@@ -35,15 +35,19 @@ class StepDraw(torch.Generator):
     """Random numbers of one training step, on the CPU, the same ones in every process."""
 
 
-def share(clips: int, generator: torch.Generator | None) -> tuple[int, slice]:
+def share(clips: int, generator: torch.Generator | None, sizes: list[int] | None = None) -> tuple[int, slice]:
     """How many rows to draw for the `clips` of this process, and which of them are its own.
 
-    With a `StepDraw` rows are drawn for the clips of all processes, as many in each; with any other generator for
-    those of this one alone.
+    With a `StepDraw` rows are drawn for the clips of all processes; with any other generator for this one's alone.
+
+    Args:
+        sizes: clips of each process; None where all have as many.
     """
     if world() == 1 or not isinstance(generator, StepDraw):
         return clips, slice(None)
-    return clips * world(), slice(clips * rank(), clips * (rank() + 1))
+    sizes = sizes or [clips] * world()
+    first = sum(sizes[: rank()])
+    return sum(sizes), slice(first, first + clips)
 
 
 class Summed(torch.autograd.Function):
@@ -67,6 +71,8 @@ def summed(x: Tensor) -> Tensor:
 
 def counts(clips: int, device: torch.device) -> list[int]:
     """How many clips each process has."""
+    if world() == 1:
+        return [clips]
     told = torch.zeros(world(), dtype=torch.int64, device=device)
     told[rank()] = clips
     return summed(told).tolist()

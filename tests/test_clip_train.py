@@ -21,7 +21,7 @@ from ode_vgan.embed.none import NoEmbedder
 from ode_vgan.embed.pooling import MeanPooling, MomentPooling
 from ode_vgan.embed.remembered import Remembered
 from ode_vgan.embed.standardised import Standardised
-from ode_vgan.embed.train import ClipTraining, same_captions, with_captions
+from ode_vgan.embed.train import ClipTraining, digests, enough, same_captions
 from ode_vgan.embed.validation import Encoder, played, validate, validation_clips
 from ode_vgan.errors import UserError
 from ode_vgan.losses.contrastive import ClipLoss, SigLipLoss
@@ -72,7 +72,7 @@ def test_a_loss_is_openclips_where_all_captions_differ(kind):
 
 def test_pairs_of_the_same_words_are_no_negatives():
     text, clips = pairs()
-    same = same_captions(["a", "b", "a", "c", "d", "e"])
+    same = same_captions(digests(["a", "b", "a", "c", "d", "e"]))
     assert same.nonzero().tolist() == [[0, 2], [2, 0]]
     logits = 12.0 * text @ clips.T
     own = torch.arange(6)
@@ -90,8 +90,8 @@ def test_a_standardised_map_and_the_layer_it_is_folded_into_agree(bias):
     features = torch.rand(200, 3, 8) * torch.logspace(-0.3, 0.3, 8) + torch.arange(8)
     layer = nn.Linear(8, 4, bias=bias)
     mapped = Standardised(layer)
-    mapped.look(features)
-    mapped.look(features + 100)  # the first batch decides
+    mapped.look(lambda: features)
+    mapped.look(lambda: features + 100)  # the first batch decides
     mapped.fold()
     assert torch.allclose(layer(features), mapped(features), atol=1e-4)
     x = mapped._centred(features).flatten(0, 1) / mapped.deviation
@@ -203,7 +203,7 @@ def test_what_cannot_be_trained_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(UserError, match="give shares"):
         training(reverse=1.5)
     with pytest.raises(UserError, match="1 clips of a batch of 2 have captions"):
-        with_captions({"frames": torch.zeros(2), "times": torch.zeros(2), "caption": ["a", " "]})
+        enough(["a"], torch.device("cpu"), batch=2)
     score = TrainingScore([], "val", 0, 10)
     with pytest.raises(UserError, match="Set metrics=none"):
         training().watchers(tmp_path, {"samples": {"every_clips": 1, "clips": 1}}, score)

@@ -1,5 +1,7 @@
 """A projection of fixed features, learned as if they were standardised, and kept as one of the features as they are."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -26,11 +28,11 @@ class Standardised(nn.Module):
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
-    def look(self, features: Tensor) -> None:
-        """Take mean and deviation from features (..., F), the first time only."""
+    def look(self, features: Callable[[], Tensor]) -> None:
+        """Take mean and deviation from the features (..., F) that are given when asked for, the first time only."""
         if self.known:
             return
-        rows = features.flatten(0, -2)
+        rows = features().flatten(0, -2)
         self.mean.copy_(rows.mean(0))
         deviation = self._centred(rows).std(0, unbiased=False)
         self.deviation.copy_(deviation + 0.01 * deviation.mean() + 1e-6)

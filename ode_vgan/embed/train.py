@@ -1,5 +1,6 @@
 """Contrastive training of a CLIP for clips as a LightningModule: what one training step does, on one page."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ode_vgan.embed.validation import Encoder, draw_nearest, played, validate, v
 from ode_vgan.errors import UserError
 from ode_vgan.losses.contrastive import MAX_SCALE, ClipLoss, SigLipLoss, log_scale
 from ode_vgan.metrics.during import TrainingScore
+from ode_vgan.processes import StepDraw, averaged, counts, gathered, share, world
 from ode_vgan.scaling.clip_count import clip_macs
 from ode_vgan.training import Training, trainable
 
@@ -69,6 +71,7 @@ class ClipTraining(Training):
         self.clip, self.loss = clip.train(), loss  # which leaves locked towers in eval mode
         self.lr, self.betas, self.eps, self.weight_decay = lr, tuple(betas), eps, weight_decay
         self.warmup_clips, self.dropout, self.reverse, self.seed = warmup_clips, dropout, reverse, seed
+        self.sizes: list[int] | None = None  # clips with captions that each process has now
         self.features = LockedFeatures(clip, int(keep_features))
         self.maps = nn.ModuleDict({side: Standardised(projection(clip, side)) for side in self.features.kept})
         clip.logit_scale.data.copy_(log_scale(loss.scale))
@@ -76,15 +79,17 @@ class ClipTraining(Training):
         self.bias = nn.Parameter(torch.tensor(float(loss.bias))) if own else None
 
     def training_step(self, batch: dict, batch_index: int) -> None:
-        draw = torch.Generator().manual_seed(hash((self.seed, self.clips_seen)) % 2**63)
-        seen = len(batch["index"])
+        draw, seen = self.step_draw(), len(batch["index"]) * world()
         batch = with_captions(batch)
-        backwards = torch.rand(len(batch["caption"]), generator=draw) < self.reverse
+        self.sizes = sizes = enough(batch["caption"], self.device, seen)
+        total, own = share(len(batch["caption"]), draw, sizes)
+        backwards = (torch.rand(total, generator=draw) < self.reverse)[own]
         locked = self.clip.locks["image"]
         shown = self.features.frames(batch["frames"]) if locked else batch["frames"]
         shown, times, captions = played(shown, batch["times"], batch["caption"], backwards)
-        same = same_captions(captions).to(self.device)
-        text, clips = self.text_rows(captions, draw), self.clip_rows(shown, times, draw)
+        same = same_captions(gathered(digests(captions).to(self.device), sizes))
+        text = gathered(self.text_rows(captions, draw), sizes)
+        clips = gathered(self.clip_rows(shown, times, draw), sizes)
         bias = self.bias if self.clip.logit_bias is None else self.clip.logit_bias
         loss = self.loss(text.float(), clips.float(), self.clip.logit_scale.exp(), bias, same)
         step_size = self._step(loss)
@@ -94,18 +99,18 @@ class ClipTraining(Training):
         found = (best == torch.arange(len(best), device=best.device)).float().mean()
         values = {"train/loss": loss.detach(), "train/accuracy": found, "lr": step_size}
         values |= {"clips": float(self.clips_seen), "logit_scale": self.clip.logit_scale.detach().exp()}
-        self.log_dict(values)
+        self.log_dict(averaged(values))
         self.end_if_done()
 
-    def text_rows(self, captions: list[str], draw: torch.Generator) -> Tensor:
+    def text_rows(self, captions: list[str], draw: StepDraw) -> Tensor:
         """(B, E) unit rows, with dropout."""
         if not self.clip.locks["text"]:
             return self.clip.encode_text(self.clip.tokenize(captions))
         features = self.features.texts(captions)
-        self.maps["text"].look(features)
+        self.maps["text"].look(lambda: gathered(features, self.sizes))
         return normalize(self.maps["text"](features, self._kept(features, draw)), dim=-1)
 
-    def clip_rows(self, shown: Tensor, times: Tensor, draw: torch.Generator) -> Tensor:
+    def clip_rows(self, shown: Tensor, times: Tensor, draw: StepDraw) -> Tensor:
         """(B, E) unit rows, with dropout.
 
         Args:
@@ -113,12 +118,13 @@ class ClipTraining(Training):
         """
         if not self.clip.locks["image"]:
             return self.clip.encode_clips(shown, times)
-        self.maps["image"].look(shown)
+        self.maps["image"].look(lambda: gathered(shown, self.sizes))
         rows = self.maps["image"](shown, self._kept(shown[:, 0], draw).unsqueeze(1))
         return self.clip.pool(rows, times)
 
-    def _kept(self, features: Tensor, draw: torch.Generator) -> Tensor:
-        kept = torch.rand(features.shape, generator=draw) >= self.dropout
+    def _kept(self, features: Tensor, draw: StepDraw) -> Tensor:
+        total, own = share(len(features), draw, self.sizes)
+        kept = torch.rand(total, *features.shape[1:], generator=draw)[own] >= self.dropout
         return kept.to(features) / (1 - self.dropout)
 
     def _step(self, loss: Tensor) -> float:
@@ -256,20 +262,35 @@ def projection(clip: ClipModel, side: str) -> nn.Linear:
 
 
 def with_captions(batch: dict) -> dict:
-    """The clips of a batch that have a caption.
-
-    Raises:
-        UserError: fewer than two.
-    """
+    """The clips of a batch that have a caption."""
     told = [i for i, caption in enumerate(batch["caption"]) if caption.strip()]
-    if len(told) < 2:
-        raise UserError(f"{len(told)} clips of a batch of {len(batch['caption'])} have captions; two are needed.")
     kept = {name: batch[name][told] for name in ("frames", "times")}
     return batch | kept | {"caption": [batch["caption"][i] for i in told]}
 
 
-def same_captions(captions: list[str]) -> Tensor:
-    """(B, B) bool: other clips with the same words, which are no negatives of each other."""
-    number = {caption: i for i, caption in enumerate(captions)}
-    row = torch.tensor([number[caption] for caption in captions])
-    return (row[:, None] == row).fill_diagonal_(False)
+def enough(captions: list[str], device: torch.device, batch: int) -> list[int]:
+    """How many clips with captions each process has.
+
+    Raises:
+        UserError: fewer than two in all, or a process with none.
+    """
+    sizes = counts(len(captions), device)
+    if sum(sizes) < 2 or not all(sizes):
+        spread = f", of {world()} processes one at least in each" if world() > 1 else ""
+        raise UserError(f"{sum(sizes)} clips of a batch of {batch} have captions; two are needed{spread}.")
+    return sizes
+
+
+def digests(captions: list[str]) -> Tensor:
+    """(B,) int64, the same number for the same words, on any machine."""
+    words = (hashlib.blake2b(caption.encode(), digest_size=8).digest() for caption in captions)
+    return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in words])
+
+
+def same_captions(digest: Tensor) -> Tensor:
+    """(B, B) bool: other clips with the same words, which are no negatives of each other.
+
+    Args:
+        digest: (B,) as `digests` gives it.
+    """
+    return (digest[:, None] == digest).fill_diagonal_(False)
