@@ -6,8 +6,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ode_vgan.bench.calls import COPIES, WAITS, Calls, count_calls
-from ode_vgan.bench.paths import ask, own_job
 from ode_vgan.bench.contender import Contender
+from ode_vgan.bench.paths import ask, own_job
 from tests.test_bench import tiny_config
 from tests.test_ode import CONFIGS
 
