@@ -210,6 +210,43 @@ def test_one_thread_is_timed_by_the_processor_and_several_by_the_wall():
     assert timer("cuda", 1) is machine.event_seconds
 
 
+class Gpu:
+    """The clock and the memory of a GPU that is not there: each job takes 3 ms and 1000 bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.now, self.used, self.peak, self.waits = 0.0, 500, 0, 0
+        for name, stand_in in (
+            ("Event", self.event),
+            ("synchronize", self.wait),
+            ("memory_allocated", lambda: self.used),
+            ("max_memory_allocated", lambda: self.peak),
+            ("reset_peak_memory_stats", self.reset),
+        ):
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def event(self, enable_timing: bool):
+        one = types.SimpleNamespace(at=None)
+        one.record = lambda: setattr(one, "at", self.now)
+        one.elapsed_time = lambda other: other.at - one.at
+        return one
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def reset(self) -> None:
+        self.peak = self.used
+
+    def job(self) -> None:
+        self.now, self.peak = self.now + 3.0, max(self.peak, self.used + 1000)
+
+
+def test_device_events_give_seconds_of_a_call_and_memory_counts_beyond_what_was_there(monkeypatch):
+    gpu = Gpu(monkeypatch)
+    assert machine.event_seconds(gpu.job, 4) == pytest.approx(0.003) and gpu.waits == 2
+    assert machine.peak_bytes(gpu.job, "cuda") == 1000
+    assert machine.peak_bytes(gpu.job, "cpu") is None
+
+
 def test_the_machine_is_named():
     told = describe("cpu", 3)
     assert told["threads"] == 3 and told["torch"] == torch.__version__ and told["device"] and told["commit"]

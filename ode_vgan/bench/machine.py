@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from ode_vgan.errors import UserError
@@ -108,23 +107,31 @@ def measure_ceilings(device: str, seconds: Timer, *, quick: bool = False) -> Cei
 
 
 def peak_flops(dtype: torch.dtype, device: str, side: int, seconds: Timer) -> float:
-    """Operations a second of the fastest of square products and, on a CPU, a 3x3 convolution."""
-    found = []
-    for size in (side // 2, side):
-        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        out = torch.empty_like(a)
-        found.append(best(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), 2 * size**3, seconds))
+    """Operations a second of the fastest of square products and, on a CPU, a 3x3 convolution.
+
+    On a GPU products are as exact as its convolutions are, which may round fp32 to TF32.
+    """
+    precision = torch.get_float32_matmul_precision()
+    if device == "cuda" and torch.backends.cudnn.allow_tf32:
+        torch.set_float32_matmul_precision("high")
+    try:
+        found = [_product(dtype, device, size, seconds) for size in (side // 2, side)]
+    finally:
+        torch.set_float32_matmul_precision(precision)
     if device == "cpu":  # where it is a product; a GPU may take fewer operations than it has
-        channels, pixels = side // 8, 32
-        x, weight = (_channels_last(torch.randn(16, channels, *[px] * 2).to(dtype)) for px in (pixels, 3))
-        weight = weight[:1].expand(channels, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        flops = 2 * x.numel() * channels * 9
-        found.append(best(lambda: functional.conv2d(x, weight, padding=1), flops, seconds))
+        found.append(_convolution(dtype, side // 8, seconds))
     return max(found)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _product(dtype: torch.dtype, device: str, size: int, seconds: Timer) -> float:
+    a, b, out = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(3))
+    return best(lambda: torch.mm(a, b, out=out), 2 * size**3, seconds)
+
+
+def _convolution(dtype: torch.dtype, channels: int, seconds: Timer) -> float:
+    x, weight = torch.ones(16, channels, 32, 32, dtype=dtype), torch.ones(channels, channels, 3, 3, dtype=dtype)
+    x, weight = (part.contiguous(memory_format=torch.channels_last) for part in (x, weight))
+    return best(lambda: functional.conv2d(x, weight, padding=1), 2 * x.numel() * channels * 9, seconds)
 
 
 @torch.no_grad()
