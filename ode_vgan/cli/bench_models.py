@@ -11,6 +11,7 @@ from ode_vgan.bench.contender import Contender
 from ode_vgan.cli.bench import tell
 from ode_vgan.cli.bench_config import compose
 from ode_vgan.errors import UserError
+from ode_vgan.precision import chosen
 from ode_vgan.report.table import Row, results_table
 from ode_vgan.runs import write_json
 
@@ -81,7 +82,7 @@ def protocol_of(config: dict, args: argparse.Namespace) -> dict[str, object]:
         "size": f"{data['size']} px",
         "fps": f"{args.fps:g}",
         "device": f"cpu, {args.threads} threads, torch {torch.__version__}",
-        "precision": f"training {config['trainer']['precision']}, sampling 32-true",
+        "precision": f"training {chosen(config['trainer']['precision'], 'cpu')[0]}, sampling 32-true",
         "rounds": f"{args.repeats} interleaved, median (quartiles)",
         "a training step": f"mean of {config['model']['penalty_every']}, one with penalties; no data loading",
     }
