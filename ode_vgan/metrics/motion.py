@@ -124,7 +124,7 @@ def dense_flow(grey: Tensor) -> Tensor:
         grey: (N, T, H, W) uint8, H and W >= 12.
 
     Returns:
-        (N, T-1, 2, H, W) float32, x and y, px a frame: frame[t][p] is found at frame[t+1][p + flow[t][p]].
+        (N, T-1, 2, H, W) float32, x and y, px a frame: `frame[t][p]` is found at `frame[t+1][p + flow[t][p]]`.
     """
     search = _search()  # it has buffers, so that threads may not share one
     pictures = grey.cpu().numpy()
@@ -155,7 +155,7 @@ def follow(maps: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def acceleration(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Change of velocity along the path of each pixel: flow[t+1][p + flow[t][p]] - flow[t][p].
+    """Change of velocity along the path of each pixel: `flow[t+1][p + flow[t][p]] - flow[t][p]`.
 
     At one place instead, the edge of a thing that moves steadily would accelerate.
 

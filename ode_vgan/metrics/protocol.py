@@ -127,7 +127,7 @@ KEY = re.compile(
 
 
 def parse_protocol(key: str) -> Protocol:
-    """The protocol of a key: METRIC N [_ T f] [_subsample K f] [_EXTRACTOR], as in fvd2048_16f or fd512_hog3d.
+    """The protocol of a key: `METRIC N [_ T f] [_subsample K f] [_EXTRACTOR]`, as in fvd2048_16f or fd512_hog3d.
 
     With `_subsampleKf` the window spans T source frames, of which every K-th is taken.
 
