@@ -11,7 +11,8 @@ from ode_vgan.processes import share
 from ode_vgan.temporal.path import TemporalModel, anchored_path
 from ode_vgan.transfer import sent
 
-CHUNK_FRAMES = 256  # decoded at once when sampling; bounds memory
+# decoded at once when sampling; on a CPU, maps above 32 MB are cleared anew at each use, which doubles the time
+CHUNK_PIXELS, CHUNK_FEWEST, CHUNK_FRAMES = 2**17, 8, 256
 
 
 class Latents(NamedTuple):
@@ -86,15 +87,14 @@ class Generator(nn.Module):
         return self.decoder(w, z, c)
 
     @torch.no_grad()
-    def render(self, latents: Latents, times: Tensor, c: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
+    def render(self, latents: Latents, times: Tensor, c: Tensor) -> Tensor:
         """As forward, without gradients, decoded in chunks so that beside the frames memory does not grow with T.
 
         Returns:
             (B, T, C, H, W) on the CPU, in [-1, 1].
         """
         w, z = self.path(latents, times, c)
-        step = max(1, chunk_frames // max(1, z.shape[0]))
-        frames = None
+        step, frames = self.chunk(len(z)), None
         for i in range(0, z.shape[1], step):
             part = self.frames(w, z[:, i : i + step], c)
             frames = torch.empty(*z.shape[:2], *part.shape[2:]) if frames is None else frames
@@ -105,3 +105,9 @@ class Generator(nn.Module):
     def frames(self, w: Tensor, z: Tensor, c: Tensor) -> Tensor:
         """Frames (B, T, C, H, W), in [-1, 1], of a stretch z of a path from `path`."""
         return self.decoder(w, z, c).clamp(-1, 1)
+
+    def chunk(self, clips: int) -> int:
+        """How many frames of each of so many clips are best decoded at once; bounds memory."""
+        size, on_cpu = getattr(self.decoder, "size", 64), next(self.parameters()).device.type == "cpu"
+        frames = max(CHUNK_FEWEST, CHUNK_PIXELS // size**2) if on_cpu else CHUNK_FRAMES
+        return max(1, frames // max(1, clips))

@@ -17,7 +17,7 @@ from ode_vgan.data.clips import to_uint8, write_atomic
 from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.errors import HeldError, UserError
-from ode_vgan.generator import CHUNK_FRAMES, Generator, Latents, draw_latents
+from ode_vgan.generator import Generator, Latents, draw_latents
 from ode_vgan.processes import leads
 
 BATCH = 16  # clips of a path when sampling
@@ -149,7 +149,7 @@ class Trained:
         """
         clips = None
         for n, (w, z, c) in enumerate(self._paths(text, times, seed, batch, first)):
-            step = max(1, CHUNK_FRAMES // len(z))
+            step = self.generator.chunk(len(z))
             for i in range(0, z.shape[1], step):
                 part = self._frames(w, z[:, i : i + step], c)
                 clips = part.new_empty(len(text), z.shape[1], *part.shape[2:]) if clips is None else clips
@@ -163,7 +163,7 @@ class Trained:
             first: as of `render`.
         """
         paths = list(self._paths(text, times, seed, BATCH, first))
-        step = max(1, CHUNK_FRAMES // min(BATCH, len(text)))
+        step = self.generator.chunk(min(BATCH, len(text)))
         for i in range(0, times.shape[-1], step):
             yield torch.cat([self._frames(w, z[:, i : i + step], c) for w, z, c in paths])
 

@@ -59,7 +59,7 @@ def test_stretches_are_the_clips_some_frames_at_a_time(run, monkeypatch, shared)
     trained = ode_vgan.load(run[0])
     text, times = torch.ones(5, 1), torch.arange(11) * 0.1
     times = times if shared else times + torch.arange(5)[:, None] * 0.01
-    monkeypatch.setattr("ode_vgan.runs.CHUNK_FRAMES", 8)
+    monkeypatch.setattr("ode_vgan.generator.CHUNK_PIXELS", 8 * 16**2)
     monkeypatch.setattr("ode_vgan.runs.BATCH", 2)
     stretches = list(trained.stretches(text, times, seed=3))
     assert [part.shape[1] for part in stretches] == [4, 4, 3]

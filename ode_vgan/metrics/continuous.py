@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 LEAST_CLIPS = 20  # two a group of the jackknife
 BATCH = 32  # clips a solve: an adaptive solver's steps are those of the hardest clip of its batch
-CHUNK_FRAMES = 256
 GREY_LEVELS = 127.5  # of 255, in one unit of a frame's range [-1, 1]
 DRAWS = 4  # clips of one caption among which diversity is measured
 
@@ -208,8 +207,8 @@ class Subject:
             at = (times if times.ndim == 1 else times[part]).to(device)
             c = text[part].to(device)
             w, z = path(latents.slice(part).to(device), at, c)
-            pieces = z[:, keep].split(max(1, CHUNK_FRAMES // len(z)), dim=1)
-            parts.append(torch.cat([self.generator.decoder(w, piece, c).clamp(-1, 1).cpu() for piece in pieces], 1))
+            pieces = z[:, keep].split(self.generator.chunk(len(z)), dim=1)
+            parts.append(torch.cat([self.generator.frames(w, piece, c).cpu() for piece in pieces], 1))
         return torch.cat(parts)
 
 
