@@ -1,6 +1,7 @@
 """The row map: which clip is row i of an index, with a digest that other rows do not have."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ def make_rowmap(vectors: Vectors, shards: Path) -> pa.Table:
     named = {name: table[name].to_pylist() for name in table.column_names}
     keys = [str(name) for name in named.get("key") or named.get("image_path") or range(vectors.count)]
     if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(keys).most_common(1)[0][0]
         raise UserError(f"key {twice!r} names two vectors among {len(keys)}. Embed those shards again.")
     uids = [uid or hashlib.sha256(key.encode()).hexdigest()[:32] for uid, key in zip(_uids(named), keys, strict=True)]
     names = []

@@ -63,7 +63,7 @@ class Search:
         self.rows = Rows(folder, self.index.rowmap)
         self.columns = facet_columns(self.rows)
         uids = self.index.rowmap["uid"].to_pylist()
-        self.row_of_uid = {uid: row for row, uid in reversed(list(enumerate(uids)))}
+        self.row_of_uid = dict(zip(reversed(uids), range(len(uids) - 1, -1, -1), strict=True))  # the first of equals
         if self._inverted:
             self.index.faiss.make_direct_map()  # reconstruct needs it
 

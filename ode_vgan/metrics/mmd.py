@@ -8,7 +8,7 @@ from torch import Tensor
 from ode_vgan.errors import UserError
 from ode_vgan.metrics.moments import check_finite
 
-BLOCK = 1024  # rows of a kernel matrix at a time
+BLOCK = 512  # rows and columns of a kernel matrix at a time
 SIGMA = 10.0  # of CMMD's kernel
 UNIT = 1e-3  # largest deviation from 1 of the length of CMMD's rows
 
@@ -123,7 +123,7 @@ def _within(rows: Tensor, frames: int, kernel: Kernel, unbiased: bool) -> Tensor
 
 
 def _kernel_sum(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
-    return torch.stack([kernel(block @ b.T).sum() for block in a.split(BLOCK)]).sum()
+    return torch.stack([kernel(rows @ columns.T).sum() for rows in a.split(BLOCK) for columns in b.split(BLOCK)]).sum()
 
 
 def _rows(*sets: Tensor) -> list[tuple[Tensor, int]]:
