@@ -31,7 +31,7 @@ RIVALS = (  # ours, against, the largest ratio asked for
     ("ode_dense", "odeint_adjoint rk4", 1 / 3),
     ("sde", "sdeint_adjoint euler", 1 / 4),
 )
-SOLVERS_DIFFER = 1e-2  # two solvers with different steps
+SOLVERS_DIFFER = 3e-2  # two solvers with different steps, gradients too, of a stiff field
 ERROR = 1e-3  # of the path, against the exact one
 STEPS_ALIKE = 1e-4  # of two solvers with the same steps and increments, in float32
 
