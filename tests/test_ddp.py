@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from ode_vgan.bench.calls import count_calls
 from ode_vgan.bench.contender import stand_alone
 from ode_vgan.build import build
 from ode_vgan.data.drawn import World
@@ -174,6 +175,22 @@ def test_a_batch_norm_of_two_processes_is_that_of_their_clips_together(tmp_path)
         assert torch.allclose(one[3], reference.running_mean, atol=1e-6)
         assert torch.allclose(one[4], reference.running_var)
         assert one[5] == 1 and torch.allclose(one[6], in_eval, atol=1e-6)
+
+
+def test_a_step_of_two_processes_sends_few_messages(tmp_path):
+    """Gradients once an optimiser, losses once, and one caption: whatever the number of layers."""
+    made = config("video_gan", tmp_path)
+    batches = clips(made["data"]["frames"], made["data"]["size"])
+
+    def work():
+        module = build(made["model"] | {"max_clips": 10**9})
+        stand_alone(module)
+        for one in module.optimizers():
+            one.register_step_pre_hook(lambda optimizer, *_: module.on_before_optimizer_step(optimizer))
+        calls = count_calls(lambda: module.training_step(own(batches[0]), 0))
+        return calls.by_name["allreduce_"], sum(count for name, count in calls.by_name.items() if "gather" in name)
+
+    assert in_two(tmp_path / "messages", work) == [(4, 0), (4, 0)]
 
 
 def test_rows_of_two_processes_make_the_whole(tmp_path):
