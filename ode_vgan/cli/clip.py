@@ -16,7 +16,15 @@ SAME = 1e-4  # between numbers of unit rows, before and after export
 
 def add_parser(subparsers) -> None:
     """Describe the verb's arguments."""
-    parser = subparsers.add_parser("clip", help="judge, export and search with embedders of texts and clips")
+    parser = subparsers.add_parser(
+        "clip",
+        help="judge, export and search with embedders of texts and clips",
+        description="Embedders put texts and clips in one space: the shipped ones, those of OpenCLIP, and your own, "
+        "which `python train.py +experiment=clip_tiny` trains.",
+        epilog="examples:\n  ode-vgan clip eval clip_tiny matched --data emoji\n"
+        '  ode-vgan clip search clip_tiny --text "an animal that flies" --out nearest.png',
+        formatter_class=Plain,
+    )
     actions = parser.add_subparsers(dest="action", metavar="VERB", required=True)
     add_eval(actions)
     add_export(actions)
@@ -50,6 +58,7 @@ def add_search(actions) -> None:
     parser = actions.add_parser(
         "search",
         help="the clips nearest to a text, as a table and a picture",
+        description="Embeds clips and texts, and shows for each text the clips of the largest cosine.",
         epilog='example:\n  ode-vgan clip search clip_tiny --text "an animal that flies" --out nearest.png',
         formatter_class=Plain,
     )

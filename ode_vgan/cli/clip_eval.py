@@ -30,9 +30,7 @@ def add_eval(actions) -> None:
         "eval",
         help="retrieval, zero-shot, linear probe, direction and fine-tuning on held-out concepts",
         description="Each number with what chance gives and a 90 % interval over concepts; runs that differ in their "
-        "seed only are one family, and later families are compared with the first on the same clips.".replace(
-            "%", "%%"
-        ),
+        "seed only are one family, and later families are compared with the first on the same clips.",
         epilog=EXAMPLE,
         formatter_class=Plain,
     )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
 BUDGETS = {"clips": "clips", "seconds": "seconds", "cpu_seconds": "cpu-seconds", "macs": "macs"}  # column -> option
@@ -18,6 +19,9 @@ def add_parser(subparsers) -> None:
         description="Judges every run below FOLDER on the same real clips, captions and latents, at the checkpoint of "
         "the best validation score, and writes report.html, report.md, results.csv and figures. What was judged before "
         "is not judged again; failed and unfinished runs are named. Several folders make one study.",
+        epilog="examples:\n  ode-vgan compare runs/compare_temporal --jobs 2\n"
+        "  ode-vgan compare runs/compare_temporal --at-cpu-seconds 300 --out equal_seconds",
+        formatter_class=Plain,
     )
     parser.add_argument("folders", metavar="FOLDER", nargs="+", help="of a sweep, such as runs/compare_temporal")
     parser.add_argument(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
 QUESTIONS = {  # name -> where its function is; imported only when asked
@@ -29,6 +30,10 @@ TITLES = {
 }
 
 
+def _told(title: str) -> str:
+    return title.partition(": ")[2]
+
+
 def add_parser(subparsers) -> None:
     """Describe the verb's arguments."""
     parser = subparsers.add_parser(
@@ -36,6 +41,10 @@ def add_parser(subparsers) -> None:
         help="measure what a trained run does at times it was not trained on",
         description="One table a question. Distances are Frechet distances with 90 % intervals, lower is better; "
         "the floor is what as many other real clips score. Pixel differences are in grey levels of 255.",
+        epilog="questions:\n"
+        + "\n".join(f"  {name:<11} {_told(title)}" for name, title in TITLES.items())
+        + "\n\nexample:\n  ode-vgan continuous runs/quickstart/ode-seed0 --clips 64 --only rates,decimation",
+        formatter_class=Plain,
     )
     parser.add_argument("run", metavar="RUN", help="run folder or checkpoint file")
     parser.add_argument("--only", help=f"questions, with commas between (default all: {','.join(QUESTIONS)})")

@@ -5,19 +5,35 @@ import statistics
 from collections import Counter
 from pathlib import Path
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
 
 def add_parser(subparsers) -> None:
     """Describe the verb's arguments."""
-    parser = subparsers.add_parser("data", help="build, describe and check sets of clips")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    emoji = actions.add_parser("emoji", help="build the animated emoji from their npm packages")
+    parser = subparsers.add_parser(
+        "data",
+        help="build, describe and check sets of clips",
+        description="Describes any folder of clips before it is trained on, and builds the embedded ones anew.",
+        epilog="examples:\n  ode-vgan data info my_clips --decode\n  ode-vgan data emoji --out emoji128 --size 128",
+        formatter_class=Plain,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="VERB", required=True)
+    emoji = actions.add_parser(
+        "emoji",
+        help="build the animated emoji from their npm packages",
+        description="Builds the embedded clips at another size, as shards with captions and a split by concept.",
+    )
     emoji.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder without shards")
     emoji.add_argument("--size", type=int, default=64, help="side of the clips in px, 1 to 256 (default 64)")
     emoji.add_argument("--skin-tones", action="store_true", help="with all skin tones: 2107 clips instead of 732")
     emoji.add_argument("--packages", type=Path, metavar="DIR", help="a folder with the tgz files, instead of npm")
-    info = actions.add_parser("info", help="clips, splits, durations and captions of a folder")
+    info = actions.add_parser(
+        "info",
+        help="clips, splits, durations and captions of a folder",
+        description="Prints how many clips there are, how they are split, how long they last and what their captions "
+        "say.",
+    )
     info.add_argument("folder", metavar="FOLDER", help="shards (*.tar) or videos with captions; or the word emoji")
     info.add_argument("--decode", action="store_true", help="decode every clip and name those that cannot be read")
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
 LABELS = {"frozen": "real, held on one frame", "shuffled": "real, frames shuffled"}
@@ -19,12 +20,14 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser(
         "evaluate",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Plain,
         epilog="metrics, as in METRIC N _ T f, such as fvd2048_16f:\n"
-        + "\n".join(f"  {name:<9} {metric.says}" for name, metric in METRICS.items()),
+        + "\n".join(f"  {name:<9} {metric.says}" for name, metric in METRICS.items())
+        + "\n\nexamples:\n  ode-vgan evaluate runs/quickstart/ode-seed0 --clips 128\n"
+        "  ode-vgan evaluate my_samples --real my_clips --size 64 --protocol fvd2048_16f,kvd2048_16f",
         help="score trained runs or folders of videos against real clips",
         description="Distances and shares under named protocols (ode_vgan/metrics/README.md lists them), each plain, "
-        "debiased, with a 90 %% interval, and beside what other real clips score. Two or more runs or folders are also "
+        "debiased, with a 90 % interval, and beside what other real clips score. Two or more runs or folders are also "
         "compared in pairs.",
     )
     parser.add_argument("subjects", metavar="RUN_OR_FOLDER", nargs="+", help="run folder, checkpoint, folder of videos")

@@ -2,6 +2,7 @@
 
 import argparse
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.cli.laion_explore import add_explore, add_index
 from ode_vgan.cli.laion_fetch import add_fetch
 from ode_vgan.cli.laion_score import add_calibrate, add_embed, add_score
@@ -24,7 +25,7 @@ def add_parser(subparsers) -> None:
         help="from LAION's metadata to clips: select, fetch, score, index, explore",
         description="Web-scale metadata to clips: each verb reads and writes the files of its neighbours.",
         epilog=FLOW,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Plain,
     )
     actions = parser.add_subparsers(dest="action", metavar="VERB", required=True)
     for add in (add_select, add_fetch, add_embed, add_score, add_index, add_subset, add_explore, add_calibrate):

@@ -29,10 +29,10 @@ def add_action(actions, name: str, run: Callable, says: str, example: str, *more
 
 
 class Plain(argparse.HelpFormatter):
-    """Fills the description, and leaves the lines of the example."""
+    """Fills a text of one line, and leaves one of several, as an example below the options, as it is."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("example:"):
+        if "\n" in text:
             return "\n".join(indent + line for line in text.splitlines())
         return super()._fill_text(text, width, indent)
 

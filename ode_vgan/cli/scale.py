@@ -2,6 +2,7 @@
 
 import argparse
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.cli.scale_fit import add_compare, add_fit, add_predict
 from ode_vgan.cli.scale_report import add_collect, add_plot, add_report
 
@@ -21,7 +22,7 @@ def add_parser(subparsers) -> None:
         help="how errors fall with compute: collect runs, fit laws, predict, plot, compare",
         description="Power laws of error against compute, with intervals over runs and seeds.",
         epilog=FLOW,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Plain,
     )
     actions = parser.add_subparsers(dest="action", metavar="VERB", required=True)
     for add in (add_collect, add_fit, add_predict, add_plot, add_compare, add_report):

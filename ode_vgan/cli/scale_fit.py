@@ -32,7 +32,10 @@ def add_fit(actions) -> None:
 
 def add_predict(actions) -> None:
     """Describe `predict`."""
-    parser = actions.add_parser("predict", help="the error at a compute", formatter_class=Plain, epilog=PREDICT)
+    parser = actions.add_parser(
+        "predict", help="the error at a compute", formatter_class=Plain, epilog=PREDICT,
+        description="The error that each fitted law foretells at a compute, with its interval.",
+    )  # fmt: skip
     parser.set_defaults(scale_run=run_predict)
     parser.add_argument("fit", metavar="FIT.json", type=Path, help="of `fit --json`")
     parser.add_argument("--compute", type=float, nargs="+", required=True, metavar="C", help="in the unit of --x")
@@ -43,6 +46,8 @@ def add_compare(actions) -> None:
     """Describe `compare`."""
     parser = actions.add_parser(
         "compare", help="do groups differ in exponent, only in offset, or not", formatter_class=Plain, epilog=COMPARE,
+        description="Fits each group and tells by resampling whether exponents differ, errors at one compute alone, "
+        "or neither.",
     )  # fmt: skip
     parser.set_defaults(scale_run=run_compare)
     add_points(parser)

@@ -31,8 +31,10 @@ def add_collect(actions) -> None:
 def add_plot(actions) -> None:
     """Describe `plot`."""
     parser = actions.add_parser(
-        "plot", help="points, law, band and held-out points as a figure", formatter_class=Plain, epilog=PLOT
-    )
+        "plot", help="points, law, band and held-out points as a figure", formatter_class=Plain, epilog=PLOT,
+        description="Draws both axes in logarithms: points, the law of each group with the band of its resamples, and "
+        "the points that were held out.",
+    )  # fmt: skip
     parser.set_defaults(scale_run=run_plot)
     add_points(parser)
     add_recipe(parser)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ode_vgan.cli.laion_engine import at_least
+from ode_vgan.cli.laion_engine import Plain, at_least
 
 
 def add_parser(subparsers) -> None:
@@ -13,6 +13,8 @@ def add_parser(subparsers) -> None:
         help="serve one page to play with trained runs: words, latents, time",
         description="Type a prompt, scrub and stretch time, walk between prompts and latents, put models of time side "
         "by side from the same latent. Listens on loopback unless --host says otherwise; Ctrl-C ends it.",
+        epilog="example:\n  ode-vgan studio runs/quickstart/ode-seed0 runs/quickstart/sde-seed0",
+        formatter_class=Plain,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders or checkpoint files, 1 to 8")
     parser.add_argument("--host", default="127.0.0.1", help="another lets other machines use the models (127.0.0.1)")

