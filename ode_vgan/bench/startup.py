@@ -1,0 +1,52 @@
+"""How long a command takes to say its first word, in fresh processes beside a bare interpreter and `import torch`."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One command. seconds: wall clock, each repeat."""
+
+    name: str
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        """Of the seconds."""
+        return statistics.median(self.seconds)
+
+
+def commands() -> dict[str, list[str]]:
+    """What is started, by name; first what the others are to be read beside."""
+    from ode_vgan.cli.main import VERBS
+
+    found = {
+        "python, nothing": ["-c", "pass"],
+        "import torch": ["-c", "import torch"],
+        "import ode_vgan": ["-c", "import ode_vgan"],
+        "ode-vgan --help": ["-m", "ode_vgan.cli.main", "--help"],
+    }
+    found |= {f"ode-vgan {verb} --help": ["-m", "ode_vgan.cli.main", verb, "--help"] for verb in VERBS}
+    return found | {"train.py --help": ["train.py", "--help"]}
+
+
+def measure_starts(repeats: int, tell: Callable[[str], object] = lambda line: None) -> list[Start]:
+    """Every command in turn, in rounds; a round before, which fills the disk's cache, is not counted."""
+    asked = commands()
+    seconds: dict[str, list[float]] = {name: [] for name in asked}
+    for turn in range(repeats + 1):
+        for name, arguments in asked.items():
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+        tell(f"starts, round {turn} of {repeats}" if turn else "starts, warm-up done")
+    return [Start(name, own) for name, own in seconds.items()]
