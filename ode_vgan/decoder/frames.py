@@ -25,7 +25,12 @@ class FrameDecoder(nn.Module):
         channel_base, channel_max: a layer at side s has min(channel_max, channel_base / s) channels.
         headroom: frames are headroom * tanh(sum of the layers' colours). Slightly above 1, so that flat black and white
             are reached at a finite sum and stay flat: on graphics a decoder without limits never stills its background.
+
+    Attributes:
+        layout: of weights and feature maps in memory; convolutions are faster channels-last.
     """
+
+    layout = torch.channels_last
 
     def __init__(
         self,
@@ -60,13 +65,14 @@ class FrameDecoder(nn.Module):
         for layer in self.to_rgb:
             nn.init.normal_(layer.weight, std=0.5 / math.sqrt(layer.in_channels))
             nn.init.zeros_(layer.bias)
+        self.to(memory_format=self.layout)
 
     def forward(self, w: Tensor, z: Tensor, c: Tensor) -> Tensor:
         """Frames (B, T, 3, size, size) for styles w (B, W), path z (B, T, Z) and text c (B, E)."""
         clips, frames = z.shape[:2]
         content = w + self.text(c * self.text_scale)
         style = torch.cat([content[:, None].expand(-1, frames, -1), self.motion(z)], -1).flatten(0, 1)
-        x = self.start(style).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        x = self.start(style).unflatten(1, (-1, 4, 4)).contiguous(memory_format=self.layout)
         rgb = x.new_zeros(())
         for block, to_rgb in zip(self.blocks, self.to_rgb, strict=True):
             x = block(x, style)

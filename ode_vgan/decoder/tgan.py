@@ -34,7 +34,12 @@ class TganDecoder(nn.Module):
 
     Source: Saito et al. (2017), "Temporal Generative Adversarial Nets with Singular Value Clipping", the image
     generator; layers, biases and starting weights (uniform within 0.01) as in Gordon and Parde's code of 2021.
+
+    Attributes:
+        layout: of feature maps in memory; on a CPU, transposed convolutions are twice as fast channels-last.
     """
+
+    layout = torch.channels_last
 
     def __init__(self, size: int, content_dim: int, motion_dim: int, *, width: int, widths: list[int]):
         super().__init__()
@@ -58,7 +63,7 @@ class TganDecoder(nn.Module):
         clips, frames = z.shape[:2]
         content = self.content(w).repeat_interleave(frames, 0)
         x = torch.cat([content, self.motion(z.flatten(0, 1))], 1).unflatten(1, (-1, 4, 4))
-        x = x.contiguous(memory_format=torch.channels_last)  # transposed convolutions are twice as fast so, on a CPU
+        x = x.contiguous(memory_format=self.layout)
         return self.layers(x).float().unflatten(0, (clips, frames))
 
 

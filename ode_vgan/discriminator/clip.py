@@ -59,7 +59,12 @@ class ClipCritic(nn.Module):
         size: side of a frame in px. embed_dim: E.
         channel_base, channel_max: as in the decoder.
         features: F, width of the last layer.
+
+    Attributes:
+        layout: of weights and feature maps in memory; convolutions are faster channels-last.
     """
+
+    layout = torch.channels_last_3d
 
     def __init__(self, size: int, embed_dim: int, channel_base: int, channel_max: int, features: int):
         super().__init__()
@@ -74,13 +79,13 @@ class ClipCritic(nn.Module):
         )
         self.mix = nn.Conv1d(widths[-1] * 16, features, 3, padding=1)
         self.project = TextProjection(features, embed_dim)
-        self.to(memory_format=torch.channels_last_3d)
+        self.to(memory_format=self.layout)
 
     def features(self, x: Tensor, times: Tensor) -> Tensor:
         """Features (B, F) of clips x, (B, T, 3, H, W), whose frames stand at times, (B, T) seconds."""
         change = torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:] - x[:, :-1]], 1)
         seen = torch.cat([x, change], 2).transpose(1, 2)  # channels before time, as Conv3d wants
-        hidden = self.stem(seen.contiguous(memory_format=torch.channels_last_3d))
+        hidden = self.stem(seen.contiguous(memory_format=self.layout))
         hidden = hidden + self.gaps(times).transpose(1, 2)[..., None, None]
         for block in self.blocks:
             hidden = block(hidden)

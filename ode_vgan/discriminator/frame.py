@@ -53,7 +53,12 @@ class FrameCritic(nn.Module):
         size: side of a frame in px. embed_dim: E.
         channel_base, channel_max: as in the decoder.
         features: F, width of the last layer.
+
+    Attributes:
+        layout: of weights and feature maps in memory; convolutions are faster channels-last.
     """
+
+    layout = torch.channels_last
 
     def __init__(self, size: int, embed_dim: int, channel_base: int, channel_max: int, features: int):
         super().__init__()
@@ -63,11 +68,11 @@ class FrameCritic(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock2d(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last = nn.Linear(widths[-1] * 16, features)
         self.project = TextProjection(features, embed_dim)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=self.layout)
 
     def features(self, x: Tensor, times: Tensor) -> Tensor:
         """Features (B * T, F) of frames x, (B, T, 3, H, W); times do not matter to a single frame."""
-        hidden = self.stem(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        hidden = self.stem(x.flatten(0, 1).contiguous(memory_format=self.layout))
         for block in self.blocks:
             hidden = block(hidden)
         return F.leaky_relu(self.last(F.leaky_relu(hidden, 0.2).flatten(1)), 0.2)

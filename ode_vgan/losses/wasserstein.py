@@ -50,10 +50,14 @@ class SingularValueClip:
             return
         for layer in critics.modules():
             if isinstance(layer, LAYERS):
-                layer.weight.copy_(clip_singular_values(layer.weight))
+                layer.weight.copy_(self.clip(layer.weight))
             elif isinstance(layer, NORMS):
                 deviation = layer.running_var.sqrt()
                 layer.weight.copy_(layer.weight.clamp(0.01 * deviation, deviation))
+
+    def clip(self, weight: Tensor) -> Tensor:
+        """`clip_singular_values`."""
+        return clip_singular_values(weight)
 
 
 def clip_singular_values(weight: Tensor) -> Tensor:
