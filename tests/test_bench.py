@@ -84,6 +84,7 @@ def test_spread_is_median_and_quartiles():
         (["--json", "nowhere/times.json"], "its folder does not exist"),
         (["--areas", "paths,lodaer"], "--areas has no 'lodaer'; there are paths, step"),
         (["--areas", "models", "--against", "lstm"], "--against lstm is not among --models ode,sde,rnn,discrete"),
+        (["--growth", "weeds"], "--growth weeds: there are models"),
         (["--compare", "README.md", "README.md"], "README.md is no file of ode-vgan bench --json"),
         (["--compare", "nowhere.json", "README.md"], "nowhere.json: No such file"),
     ],

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from ode_vgan.bench.contest import AREAS
+from ode_vgan.cli.bench_growth import add_options, run_growth
 from ode_vgan.errors import UserError
 
-ALL = ",".join(AREAS)
-ON_GPU = "paths,step,sampling,features"  # what a GPU does any of
+ON_GPU = ("paths", "step", "sampling", "features")  # what a GPU does any of
 MODELS = "models"  # the area that is a table of its own
 
 
@@ -20,11 +20,15 @@ def add_parser(subparsers) -> None:
         description="Times ours and a named alternative in turn (A B B A A B ...), so that a busy machine disturbs "
         "both alike. A row is the ratio of their times, median and quartiles over rounds, whether their results are "
         "equal, and what is reached of the machine's measured ceilings. Ends with 1 where results differ. "
-        "--compare tells which rows of two --json files changed.",
+        "--compare tells which rows of two --json files changed; --growth tells how time and memory grow instead.",
     )
     parser.add_argument("overrides", nargs="*", help="as for train.py, such as data.size=32")
     what = parser.add_argument_group("what is timed")
-    what.add_argument("--areas", help=f"of {ALL}; or {MODELS} alone (default {ALL}; with --gpu {ON_GPU})")
+    what.add_argument(
+        "--areas",
+        metavar="AREA,...",
+        help=f"of {', '.join(AREAS)} (default all; with --gpu {', '.join(ON_GPU)}); or {MODELS}, a table of its own",
+    )
     what.add_argument("--experiment", default="quickstart", help="file of conf/experiment (default quickstart)")
     what.add_argument("--frames", default="16,64,256", metavar="T,...", help="frames of paths (default 16,64,256)")
     what.add_argument("--batches", default="8,32", metavar="B,...", help="clips of a batch of paths (default 8,32)")
@@ -40,15 +44,18 @@ def add_parser(subparsers) -> None:
     how.add_argument("--json", type=Path, metavar="FILE", help="where to write every single time (default nowhere)")
     how.add_argument("--against", default="rnn", help=f"what --areas {MODELS} compares with (default rnn)")
     how.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "NOW"), help="two such files; times nothing")
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare two files, or time and print; 1 where results differ."""
+    """Compare two files, tell what grows, or time and print; 1 where results differ."""
     if args.compare:
         from ode_vgan.cli.bench_compare import run_compare
 
         return run_compare(*args.compare)
     check_arguments(args)
+    if args.growth is not None:
+        return run_growth(args)
     if args.areas == MODELS:
         from ode_vgan.cli.bench_models import run_models
 

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import torch
 from threadpoolctl import threadpool_limits
 
-from ode_vgan.bench.contest import Asked
+from ode_vgan.bench.contest import AREAS, Asked
 from ode_vgan.bench.machine import Ceilings, check_device, describe, measure_ceilings, timer
 from ode_vgan.bench.report import record, row
 from ode_vgan.bench.run import parse_areas, run_area
-from ode_vgan.cli.bench import ALL, ON_GPU, tell
+from ode_vgan.cli.bench import ON_GPU, tell
 from ode_vgan.cli.bench_config import compose
 from ode_vgan.errors import UserError
 from ode_vgan.report.table import results_table
@@ -25,7 +25,7 @@ def run_contests(args: argparse.Namespace) -> int:
     """
     device = "cuda" if args.gpu else "cpu"
     check_device(device)
-    areas = parse_areas(args.areas or (ON_GPU if args.gpu else ALL))
+    areas = parse_areas(args.areas) if args.areas else ON_GPU if args.gpu else AREAS
     torch.set_num_threads(args.threads)
     with threadpool_limits(args.threads):
         ceilings = measure_ceilings(device, timer(device, args.threads), quick=args.quick)
