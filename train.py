@@ -108,7 +108,8 @@ def run(cfg: DictConfig, folder: Path) -> None:
     if leads():
         remember(folder, config)
         if not (last.exists() and (folder / "started.json").exists()):
-            told = started(list(HydraConfig.get().overrides.task)) | {"precision": trainer.precision}
+            told = started(list(HydraConfig.get().overrides.task))
+            told |= {"precision": trainer.precision, "processes": trainer.world_size}
             write_json(folder / "started.json", told)
     try:
         trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)

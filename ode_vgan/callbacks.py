@@ -116,7 +116,7 @@ class StopOnSignal(pl.Callback):
         signal.signal(number, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
-        self.received = max(received for (received,) in told_by_all(self.received or 0)) or None
+        self.received = int(max(received for (received,) in told_by_all(self.received or 0))) or None
         if self.received is not None:
             trainer.should_stop = True
 
