@@ -105,7 +105,7 @@ class AnchorPath(TemporalModel):
         self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)  # rad/s
 
     def path(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
-        times = times.expand(len(z0), -1)
+        times = times.expand(z0.shape[0], -1)
         left = (times / self.anchor_seconds).floor()
         low, high = torch.stack(torch.aminmax(left)).long().tolist()  # one transfer from the device
         count = high - low + 2 + 2 * self.margin
@@ -123,7 +123,7 @@ class AnchorPath(TemporalModel):
 
     def motion(self, codes: Tensor, left: Tensor, tau: Tensor) -> Tensor:
         """v (B, T, Z) from the anchors' codes, the place `left` (B, T) among them and tau (B, T) seconds after it."""
-        row = torch.arange(len(codes), device=codes.device)[:, None]
+        row = torch.arange(codes.shape[0], device=codes.device)[:, None]
         speed = (self.frequencies * (1 + self.pace(codes).tanh()))[row, left]
         phase = math.pi * self.phase(codes)[row, left]
         level = self.level(codes)

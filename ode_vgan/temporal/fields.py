@@ -48,7 +48,7 @@ class ConditionedMlp(nn.Module):
     def context(self, c: Tensor) -> Tensor:
         """(B, hidden) from (B, E) unit rows, or (B, 1) zeros without text input."""
         if self.text is None:
-            return c.new_zeros(len(c), 1)
+            return c.new_zeros(c.shape[0], 1)
         return self.text(c * math.sqrt(c.shape[1]))  # entries of a unit row are about 1 / sqrt(E)
 
     def forward(self, t: Tensor, state: Tensor, context: Tensor) -> Tensor:

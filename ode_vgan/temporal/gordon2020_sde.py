@@ -90,7 +90,7 @@ class LatentSde(EulerMaruyama):
         after = torch.searchsorted(nodes, unit.contiguous()).clamp(min=1)
         left, right = nodes.gather(1, after - 1), nodes.gather(1, after)
         share = ((unit - left) / (right - left)).unsqueeze(-1)
-        rows, after = torch.arange(len(states), device=unit.device).unsqueeze(1), after.expand(len(states), -1)
+        rows, after = torch.arange(states.shape[0], device=unit.device).unsqueeze(1), after.expand(states.shape[0], -1)
         return torch.lerp(states[rows, after - 1], states[rows, after], share)
 
 

@@ -38,7 +38,7 @@ class OwnDiffusion(nn.Module):
     def context(self, c: Tensor) -> Tensor:
         """(B, Z), the text's part, or (B, 1) zeros without text input."""
         if self.text is None:
-            return c.new_zeros(len(c), 1)
+            return c.new_zeros(c.shape[0], 1)
         return self.leave(nn.functional.silu(self.text(c * math.sqrt(c.shape[1]))))
 
     def at(self, t: Tensor, z: Tensor, context: Tensor) -> Tensor:

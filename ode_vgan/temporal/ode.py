@@ -90,6 +90,8 @@ class SolvedPath(TemporalModel):
 
     def _fused(self, motion: Motion, state: Tensor, context: Tensor, way: float, steps: int) -> Nodes | None:
         """The field's own solve, where it has one and nothing else drives the state."""
+        if torch.jit.is_tracing():  # an export holds no function of our own
+            return None
         own = getattr(self.field, "rk4_nodes", None)
         return own(state, context, way * self.step_seconds, steps) if own and motion == self.field.at else None
 

@@ -49,7 +49,7 @@ class HamiltonianField(Field):
 
     def context(self, c: Tensor) -> Tensor:
         if self.text is None:
-            return c.new_zeros(len(c), 1)
+            return c.new_zeros(c.shape[0], 1)
         return self.text(c * math.sqrt(c.shape[1]))  # entries of a unit row are about 1 / sqrt(E)
 
     def start(self, z0: Tensor, c: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class ReversiblePath(StochasticPath):
         return z - 0.5 * ((f + f_before) * dt + (g + g_before) * dw), shadow, f_before, g_before
 
     def follow(self, noise: Tensor, z0: Tensor, times: Tensor, drift: Tensor, diffusion: Tensor) -> Tensor:
-        times = times.expand(len(z0), -1)
+        times = times.expand(z0.shape[0], -1)
         undo = self.adjoint and torch.is_grad_enabled()
         pieces = [z0.unsqueeze(1)]
         for i in range(0, times.shape[1] - 1, self.restart_frames):

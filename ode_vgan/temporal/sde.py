@@ -98,7 +98,7 @@ class StochasticPath(TemporalModel):
     def follow(self, noise: Tensor, z0: Tensor, times: Tensor, drift: Tensor, diffusion: Tensor) -> Tensor:
         """As `driven_by`, from the contexts of drift and diffusion."""
         coefficients = self.coefficients(drift, diffusion)
-        state, states = self.begin(coefficients, times.expand(len(z0), -1)[:, 0], z0), [z0]
+        state, states = self.begin(coefficients, times.expand(z0.shape[0], -1)[:, 0], z0), [z0]
         for t, dt, dw in self.grid(noise, times):
             state = self.advance(coefficients, t, dt, state, dw)
             states.append(state[0])
@@ -106,7 +106,7 @@ class StochasticPath(TemporalModel):
 
     def grid(self, noise: Tensor, times: Tensor) -> list[Step]:
         """Each step's begin t (B,), length dt (B, 1) in seconds and Brownian increment dw (B, Z)."""
-        times = times.expand(len(noise), -1)
+        times = times.expand(noise.shape[0], -1)
         substep = times.diff(dim=1) / self.steps_per_frame
         dt = substep.repeat_interleave(self.steps_per_frame, 1)
         inside = torch.arange(self.steps_per_frame, dtype=times.dtype, device=times.device)
@@ -157,7 +157,7 @@ class SdePath(StochasticPath):
 
     def follow(self, noise: Tensor, z0: Tensor, times: Tensor, drift: Tensor, diffusion: Tensor) -> Tensor:
         small = type(self.drift) is MlpField and type(self.diffusion) is Diffusion and self.drift.mlp.time is None
-        if self.step is not euler_maruyama or not small:
+        if self.step is not euler_maruyama or not small or torch.jit.is_tracing():  # an export holds no such function
             return super().follow(noise, z0, times, drift, diffusion)
         return self._fused(noise, z0, times, drift, diffusion)
 

@@ -110,7 +110,7 @@ class SsmPath(TemporalModel):
         nn.init.normal_(self.leave.weight, std=3 / math.sqrt(width))  # the gates shrink: starts as fast as ode
 
     def path(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
-        gaps = times.expand(len(z0), -1).diff(dim=1)
+        gaps = times.expand(z0.shape[0], -1).diff(dim=1)
         steps = gaps.shape[1]
         noise = clip_noise(seeds, z0.new_empty(len(z0), self.noise_dim), steps)
         white = noise * (TYPICAL_GAP_SECONDS / gaps).sqrt().unsqueeze(-1)

@@ -55,7 +55,7 @@ class SteppedPath(TemporalModel):
 
     def given(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
         """(B, T - 1, given_dim): noise, log gap and text of each step; arguments as in `TemporalModel.forward`."""
-        gaps = times.expand(len(z0), -1).diff(dim=1)
+        gaps = times.expand(z0.shape[0], -1).diff(dim=1)
         steps = gaps.shape[1]
         noise = clip_noise(seeds, z0.new_empty(len(z0), self.noise_dim), steps)
         text = self.text(c).unsqueeze(1).expand(-1, steps, -1)

@@ -97,7 +97,7 @@ class TransformerPath(SteppedPath):
 
     def path(self, z0: Tensor, times: Tensor, c: Tensor, seeds: Tensor | None) -> Tensor:
         given = self.given(z0, times, c, seeds)
-        elapsed = (times - times[..., :1]).expand(len(z0), -1)
+        elapsed = (times - times[..., :1]).expand(z0.shape[0], -1)
         seen = elapsed[:, :, None] - elapsed[:, None] <= self.memory_seconds + ROUNDING_SECONDS  # or later
         oldest = seen.any(0).int().argmax(1).tolist()  # one transfer from the device
         turns = elapsed.unsqueeze(-1) * self.frequencies
