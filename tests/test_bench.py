@@ -81,6 +81,7 @@ def test_spread_is_median_and_quartiles():
         (["--frames", "16,x"], "--frames 16,x must be whole numbers"),
         (["--batches", "1"], "--batches 1 must be whole numbers above 1"),
         (["--json", "."], "is a folder"),
+        (["--figures", "README.md"], "--figures README.md is a file"),
         (["--json", "nowhere/times.json"], "its folder does not exist"),
         (["--areas", "paths,lodaer"], "--areas has no 'lodaer'; there are paths, step"),
         (["--areas", "models", "--against", "lstm"], "--against lstm is not among --models ode,sde,rnn,discrete"),

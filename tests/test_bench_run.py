@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import types
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from ode_vgan.bench.contest import Asked, Contest, Work
 from ode_vgan.bench.machine import Ceilings, best, cache_bytes, describe, measure_ceilings, parse_size, timer
 from ode_vgan.bench.report import compared, record, row
 from ode_vgan.bench.roofline import reached
+from ode_vgan.bench.roofline_plot import draw_roofline
 from ode_vgan.bench.run import Outcome, gather, play, race, run_area
 from ode_vgan.bench.traffic import Traffic, count_work
 from ode_vgan.cli.bench_contests import table
@@ -253,8 +255,6 @@ def test_the_machine_is_named():
 
 
 def test_the_columns_of_a_gpu_appear_on_a_gpu_only():
-    from dataclasses import replace
-
     one = outcome([1.0], [2.0])
     assert not {"MFU", "peak MB"} & row(one, {}).cells.keys()
     cells = row(replace(one, peak=3_000_000), {}).cells
@@ -295,3 +295,16 @@ def test_rows_of_one_file_only_are_named():
     assert [each.cells.get("") for each in compared(file_of(both[0]), file_of(*both))] == ["as before", "new"]
     with pytest.raises(UserError, match="share no row"):
         compared(file_of(both[0]), file_of(both[1]))
+
+
+def test_a_roofline_shows_each_piece_of_work_once_below_its_ceilings():
+    first, again, other = (replace(contest(work=Work(flops=1e9, bytes=1e8)), against=name) for name in "abc")
+    rows = [outcome_of(one) for one in (first, again, replace(other, area="step"), replace(other, work=ONE))]
+    content = {"ceilings": asdict(CEILINGS), "rows": [record(one) for one in rows]}
+    drawn = draw_roofline(json.loads(json.dumps(content)))
+    assert drawn.png.startswith(b"\x89PNG") and "of 2 pieces of work" in drawn.alt and "at 2%" in drawn.alt
+    assert draw_roofline(content | {"rows": content["rows"][-1:]}) is None
+
+
+def outcome_of(one: Contest) -> Outcome:
+    return Outcome(one, [0.5], [1.0], None, one.work, reached(one.work, 0.5, CEILINGS), None)

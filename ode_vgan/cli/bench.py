@@ -79,6 +79,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f"--fps {args.fps:g} is no frame rate; give more than 0.")
     if args.json is not None and args.json.is_dir():
         raise UserError(f"--json {args.json} is a folder; name a file.")
+    if args.figures is not None and args.figures.is_file():
+        raise UserError(f"--figures {args.figures} is a file; name a folder.")
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: its folder does not exist; make it first.")
     args.frames = numbers("frames", "8" if args.quick else args.frames)

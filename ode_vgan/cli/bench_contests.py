@@ -9,9 +9,11 @@ from threadpoolctl import threadpool_limits
 from ode_vgan.bench.contest import AREAS, Asked
 from ode_vgan.bench.machine import Ceilings, check_device, describe, measure_ceilings, timer
 from ode_vgan.bench.report import record, row
+from ode_vgan.bench.roofline_plot import draw_roofline
 from ode_vgan.bench.run import parse_areas, run_area
 from ode_vgan.cli.bench import ON_GPU, tell
 from ode_vgan.cli.bench_config import compose
+from ode_vgan.data.clips import write_atomic
 from ode_vgan.errors import UserError
 from ode_vgan.report.table import results_table
 from ode_vgan.runs import write_json
@@ -35,6 +37,10 @@ def run_contests(args: argparse.Namespace) -> int:
     print(table(rows, content))
     if args.json is not None:
         print(args.json)
+    if args.figures is not None and (drawn := draw_roofline(content)) is not None:
+        args.figures.mkdir(parents=True, exist_ok=True)
+        write_atomic(args.figures / f"{drawn.name}.png", drawn.png)
+        print(args.figures / f"{drawn.name}.png")
     return int(not all(one["equal"] for one in content["rows"]))
 
 

@@ -20,7 +20,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("growth, memory and start-up")
     told = f"of {', '.join(KINDS)}; or all, instead of ratios"
     own.add_argument("--growth", metavar="KIND,...", help=told)
-    own.add_argument("--figures", type=Path, metavar="FOLDER", help="where to draw what grows (default nowhere)")
+    own.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FOLDER",
+        help="where to draw what grows, or else the roofline (default nowhere)",
+    )
     own.add_argument(
         "--judge", default="fvd256_16f", metavar="P", help="protocol whose memory is told (default fvd256_16f)"
     )
@@ -34,8 +39,6 @@ def run_growth(args: argparse.Namespace) -> int:
     from ode_vgan.runs import write_json
 
     kinds = chosen(args.growth)
-    if args.figures is not None and args.figures.is_file():
-        raise UserError(f"--figures {args.figures} is a file; name a folder.")
     torch.set_num_threads(args.threads)
     found: dict[str, object] = {"machine": machine(args)}
     for kind in kinds:
