@@ -18,13 +18,16 @@ from ode_vgan.embed.cache import cached
 from ode_vgan.embed.embedder import Embedder
 from ode_vgan.errors import HeldError, UserError
 from ode_vgan.generator import Generator, Latents, draw_latents
+from ode_vgan.parts import check_parts
 from ode_vgan.processes import leads
+from ode_vgan.share.loaded import is_exported, read_exported
 
 BATCH = 16  # clips of a path when sampling
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 MAY_DIFFER = (
     "max_clips",
     "model.max_clips",
+    "model.compile",
     "max_seconds",
     "max_cpu_seconds",
     "max_macs",
@@ -132,6 +135,7 @@ class Trained:
     def embed(self) -> Embedder:
         """The frozen embedder of the run, loaded when first asked."""
         if self._embed is None:
+            check_parts(self.config["embed"])
             self._embed = cached(build(self.config["embed"]))
         return self._embed
 
@@ -197,7 +201,10 @@ def read_checkpoint(path: Path) -> dict:
     except Exception as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read as a checkpoint ({line[:120]}). Train again or name another.") from None
-    if not isinstance(content, dict) or "ode_vgan" not in content or "state_dict" not in content:
+    told = content.get("ode_vgan") if isinstance(content, dict) else None
+    config = told.get("config") if isinstance(told, dict) else None
+    whole = isinstance(config, dict) and isinstance(told.get("clips_seen"), int)
+    if not whole or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{path} is not a checkpoint of ode_vgan: it holds no config. Name a run that train.py wrote.")
     return content
 
@@ -208,14 +215,16 @@ def build_generator(config: dict, trusted: tuple[str, ...] = ("ode_vgan.",)) -> 
     Raises:
         UserError: the run trained something else.
     """
-    if "generator" not in config.get("model", {}):
-        target = config.get("model", {}).get("_target_", "nothing")
+    model = config.get("model")
+    if not isinstance(model, dict) or "generator" not in model:
+        target = model.get("_target_", "nothing") if isinstance(model, dict) else "nothing"
         raise UserError(f"the run trained {target}, which makes no clips; name a run of a video GAN.")
-    return build(config["model"]["generator"], trusted=trusted)
+    check_parts(model["generator"], trusted)
+    return build(model["generator"], trusted=trusted)
 
 
 def load(path: str | Path, device: str = "cpu", trusted: tuple[str, ...] = ("ode_vgan.",)) -> Trained:
-    """Load the averaged generator of a run, from its folder or checkpoint file, without Hydra.
+    """Load the averaged generator of a run folder, a checkpoint file or an exported folder, without Hydra.
 
     Args:
         trusted: prefixes of classes the checkpoint's config may name.
@@ -223,19 +232,28 @@ def load(path: str | Path, device: str = "cpu", trusted: tuple[str, ...] = ("ode
     Raises:
         UserError: nothing there, unreadable, or weights that do not fit the config.
     """
-    path = find_checkpoint(path)
-    content = read_checkpoint(path)
-    config = content["ode_vgan"]["config"]
+    if is_exported(path):
+        found = read_exported(path)
+        config, clips_seen, weights, path = found.config, found.clips_seen, found.weights, found.path
+    else:
+        path = find_checkpoint(path)
+        config, clips_seen, weights = _averaged(read_checkpoint(path))
     generator = build_generator(config, trusted)
-    prefix, state = "ema.copy.", content["state_dict"]
-    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:
         line = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: the weights do not fit the config beside them ({line}). Train again.") from None
     generator = generator.eval().requires_grad_(False).to(device)
-    return Trained(generator, config, content["ode_vgan"]["clips_seen"], path)
+    return Trained(generator, config, clips_seen, path)
+
+
+def _averaged(content: dict) -> tuple[dict, int, dict[str, Tensor]]:
+    """Config, clips seen and the averaged generator's weights of a checkpoint."""
+    prefix, told = "ema.copy.", content["ode_vgan"]
+    state = content["state_dict"].items()
+    weights = {name.removeprefix(prefix): value for name, value in state if name.startswith(prefix)}
+    return told["config"], told["clips_seen"], weights
 
 
 def untrained(trained: Trained, seed: int) -> Trained:

@@ -96,7 +96,7 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
                 raise CorruptClip(f"{name}: {late}. Re-encode it.")
             count, last = count + 1, seconds
             yield frame, seconds
-    except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnidentifiedImageError) as error:
+    except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnicodeDecodeError, UnidentifiedImageError) as error:
         raise CorruptClip(f"{name}: broken after {count} frames ({one_line(error)}). Replace it.") from error
     if not count:
         raise CorruptClip(f"{name}: no frames. Replace it.")

@@ -11,7 +11,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 
-from ode_vgan.data.framing import THREADLESS_PX, square, to_rgb
+from ode_vgan.data.framing import THREADLESS_PX, to_square
 from ode_vgan.data.soundness import (
     MAX_FRAMES,
     CorruptClip,
@@ -87,7 +87,9 @@ class Excerpt:
                     if wanted and frame.is_corrupt:
                         raise CorruptClip(f"{self.name}: a frame that is wanted is broken. Replace it.")
                     if wanted:
-                        out[wanted] = square(to_rgb(frame, converter), self.size)
+                        picture = to_square(frame, converter, self.size)
+                    for row in wanted:
+                        out[row] = picture
                 if not rows:
                     return out
         raise CorruptClip(f"{self.name}: {len(rows)} of {len(out)} frames wanted do not decode. Replace it.")
@@ -156,5 +158,5 @@ def broken_becomes_corrupt(name: str) -> Iterator[None]:
     """What FFmpeg says of a broken file, as a `CorruptClip`."""
     try:
         yield
-    except (av.error.FFmpegError, EOFError) as error:
+    except (av.error.FFmpegError, EOFError, UnicodeDecodeError) as error:  # tags need not be text
         raise CorruptClip(f"{name}: broken ({one_line(error)}). Replace it.") from error

@@ -93,6 +93,8 @@ def write_shard(folder: Path, name: str, samples: list[Sample], *, schema: pa.Sc
         schema: columns and types of the parquet; None infers them from the samples.
     """
     good = [sample for sample in samples if _status(sample) == "success"]
+    for sample in samples:
+        _check_caption(sample)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in good:
@@ -133,6 +135,11 @@ def _check_key(key: str, seen: set[str]) -> None:
     if not key or "." in key or "/" in key or key in seen:
         raise UserError(f"key {key!r} must be unique, not empty, and without '.' and '/'. Rename it.")
     seen.add(key)
+
+
+def _check_caption(sample: Sample) -> None:
+    if not sample.caption.isascii() and any("\ud800" <= letter <= "\udfff" for letter in sample.caption):
+        raise UserError(f"the caption of {sample.key!r} has half a character (a lone surrogate). Decode it anew.")
 
 
 def _row(sample: Sample) -> dict:

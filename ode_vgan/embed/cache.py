@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ode_vgan.embed.embedder import Embedder
+from ode_vgan.embed.embedder import Embedder, encodable
 from ode_vgan.embed.none import NoEmbedder
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class CachedEmbedder(Embedder):
         return self.embed.fingerprint
 
     def encode_text(self, texts: list[str]) -> Tensor:
+        texts = [encodable(text) for text in texts]
         digests = [hashlib.sha256(text.encode()).digest() for text in texts]
         return self._lookup("text", digests, lambda missing: self.embed.encode_text([texts[i] for i in missing]))
 

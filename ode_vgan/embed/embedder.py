@@ -36,3 +36,8 @@ def file_sha256(path: Path | str) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def encodable(text: str) -> str:
+    """The text with "?" for half characters, which a command line that is not UTF-8 brings."""
+    return text.encode("utf-8", "replace").decode()

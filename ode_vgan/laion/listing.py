@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -70,12 +71,7 @@ class Listing:
     def first_rows(self) -> np.ndarray:
         """(rows,) int64: for each row the first that has its url, itself if none came before. 16 bytes a row."""
         column, parts = self.names["url"], [np.zeros(0, np.uint64)]
-        batches = (
-            self.parquet.iter_batches(BATCH, columns=[column])
-            if self.table is None
-            else self.table.select([column]).to_batches(BATCH)
-        )
-        for batch in batches:
+        for batch in self._batches(column):
             urls = (str(url).encode() for url in batch.column(0).to_pylist())
             digests = b"".join(hashlib.blake2b(url, digest_size=8).digest() for url in urls)
             parts.append(np.frombuffer(digests, dtype=np.uint64))
@@ -90,8 +86,23 @@ class Listing:
                 groups.append(i)
                 before = begin if len(groups) == 1 else before
             begin = end
-        table = self.parquet.read_row_groups(groups, columns=list(self.names.values()))
+        try:
+            table = self.parquet.read_row_groups(groups, columns=list(self.names.values()))
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken(error) from error
         return table.slice(start - before, stop - start)
+
+    def _batches(self, column: str) -> Iterator[pa.RecordBatch]:
+        if self.table is not None:
+            yield from self.table.select([column]).to_batches(BATCH)
+            return
+        try:
+            yield from self.parquet.iter_batches(BATCH, columns=[column])
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> UserError:
+        return UserError(f"{self.path} does not parse ({' '.join(str(error).split())}). Repair it.")
 
 
 def _read(path: Path) -> pa.Table:
