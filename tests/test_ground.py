@@ -190,7 +190,7 @@ def test_the_license_is_the_whole_of_apache_2():
     assert "Version 2.0, January 2004" in text and "9. Accepting Warranty" in text and "END OF TERMS" in text
 
 
-@pytest.mark.parametrize("target", ["help", "quickstart", "test", "lint", "clean"])
+@pytest.mark.parametrize("target", ["help", "quickstart", "test", "lint", "docs", "audit", "clean"])
 def test_make_help_lists_each_target_and_make_knows_it(target):
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"make {target} " in listed
