@@ -124,6 +124,7 @@ def test_work_is_what_operators_compute_read_and_write():
         count_work(lambda: out.copy_(a), 0).bytes == count_work(lambda: torch.neg(a, out=out), 0).bytes == 2 * a.nbytes
     )
     assert count_work(lambda: out.add_(a), 0).bytes == 3 * a.nbytes
+    assert count_work(lambda: torch._foreach_mul_([a, b], 2.0), 0).bytes == 2 * (a.nbytes + b.nbytes)
 
 
 def test_backward_passes_are_work_too():
