@@ -59,6 +59,8 @@ def check_choices(arguments: list[str]) -> None:
 
 def quiet() -> None:
     """Leave out what Lightning warns of and does not hold here; also in the processes of a launcher."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # where the leading process tells what goes wrong
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=f".*{noise}")
     for name in ("pytorch_lightning", "lightning_fabric"):

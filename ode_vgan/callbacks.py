@@ -58,6 +58,10 @@ class ClipBar(pl.Callback):
     def on_fit_end(self, *_: object) -> None:
         self._bar.close()
 
+    def on_exception(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()  # what is said next begins a line
+
     def state_dict(self) -> dict:
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
 
