@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ode_vgan.compiled import Compiled, wanted
 from ode_vgan.data.clips import to_float
 from ode_vgan.discriminator.critics import choose_frames
 from ode_vgan.ema import GeneratorEma
@@ -42,6 +43,7 @@ class VideoGan(GanTraining):
         ema_clips: half-life of the generator's average, in clips.
         warmup_clips: clips over which the step sizes rise from zero.
         max_clips: clips at which training ends. seed: of all draws.
+        compile: the decoder and the critics' passes, but for R1 and R2, by torch.compile; "auto" does so on a GPU.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class VideoGan(GanTraining):
         warmup_clips: float,
         max_clips: int,
         seed: int,
+        compile: bool | str = False,
     ):
         super().__init__(max_clips)
         if step_frames < 0 or step_frames == 1:
@@ -77,7 +80,21 @@ class VideoGan(GanTraining):
         self.betas, self.gamma, self.anchor = tuple(betas), tuple(gamma), tuple(anchor)
         self.penalty_every, self.mismatch, self.fade_clips = penalty_every, mismatch, fade_clips
         self.step_frames, self.kinetic = step_frames, kinetic
-        self.warmup_clips, self.seed = warmup_clips, seed
+        self.warmup_clips, self.seed, self.compiles = warmup_clips, seed, compile
+        self._compiled: dict[str, Compiled] = {}
+
+    def on_fit_start(self) -> None:
+        if wanted(self.compiles, self.device):
+            parts = {"decode": self.generator.decoder.forward, "features": self.critics.features}
+            self._compiled = {name: Compiled(part) for name, part in parts.items()}
+
+    def decode(self, w: Tensor, z: Tensor, c: Tensor) -> Tensor:
+        """Frames of the decoder, which may be compiled."""
+        return self._compiled.get("decode", self.generator.decoder)(w, z, c)
+
+    def features(self, x: Tensor, times: Tensor, picks: Tensor) -> dict[str, Tensor]:
+        """Features of the critics, which may be compiled; their gradients have no second ones."""
+        return self._compiled.get("features", self.critics.features)(x, times, picks)
 
     def training_step(self, batch: dict, batch_index: int) -> None:
         draw = self.step_draw()
@@ -89,7 +106,7 @@ class VideoGan(GanTraining):
         energy = kinetic_energy(z, times)
         real, times, z = self._thinned(real, times, z, draw=draw)
         picks = sent(self.critics.choose(*real.shape[:2], generator=draw), real.device)
-        fake = self.generator.decoder(w, z, c)
+        fake = self.decode(w, z, c)
         seen_real, seen_fake = self.augment(real, draw), self.augment(fake, draw)
         values = self._critic_step(seen_real, seen_fake.detach(), times, c, picks)
         anchor = self._between(self.anchor) * mean_frame_distance(real, fake)
@@ -114,7 +131,7 @@ class VideoGan(GanTraining):
 
     def _critic_step(self, real: Tensor, fake: Tensor, times: Tensor, c: Tensor, picks: Tensor) -> dict[str, Tensor]:
         clips, times, picks = torch.cat([real, fake]), times.repeat(2, 1), picks.repeat(2, 1)
-        halves = {name: one.chunk(2) for name, one in self.critics.features(clips, times, picks).items()}
+        halves = {name: one.chunk(2) for name, one in self.features(clips, times, picks).items()}
         seen, made = ({name: pair[i] for name, pair in halves.items()} for i in range(2))
         right, false = self.critics.judge(seen, c), self.critics.judge(made, c)
         wrong = self.critics.judge(seen, rolled(c))
@@ -150,8 +167,8 @@ class VideoGan(GanTraining):
     ) -> dict[str, Tensor]:
         self.critics.requires_grad_(False)
         with torch.no_grad():
-            right = self.critics(real, times, c, picks)
-        false = self.critics(fake, times, c, picks)
+            right = self.critics.judge(self.features(real, times, picks), c)
+        false = self.critics.judge(self.features(fake, times, picks), c)
         loss = sum(self.loss.generator(right[name].float(), false[name].float()) for name in right)
         self._step(self.optimizers()[0], loss + pull)
         self.critics.requires_grad_(True)
