@@ -11,7 +11,7 @@ UNITS = {"time": ("processor seconds", 1.0), "memory": ("MB at the peak", 1e6)}
 
 
 def draw_growth(name: str, heading: str, curves: Sequence[Curve]) -> Picture:
-    """One figure of curves: a column for each axis, a colour for each piece of work; dotted is proportional growth."""
+    """One figure of curves: a column for each axis, a colour for each piece of work; dotted is what it needs."""
     looks = looks_of(list(dict.fromkeys(curve.what for curve in curves)))
     axes_names = list(dict.fromkeys(curve.axis for curve in curves))
 
@@ -32,7 +32,7 @@ def draw_growth(name: str, heading: str, curves: Sequence[Curve]) -> Picture:
         for curve in curves
     )
     alt = f"Time and memory on logarithmic axes. Fitted exponents: {told}."
-    caption = "Markers are medians; lines the fitted powers, their exponents beside the names; dotted: proportional."
+    caption = "Markers are medians; lines fitted powers, their exponents beside the names; dotted: what it needs."
     return picture(name, heading, caption, alt, on, (3.3 * len(axes_names) + 0.4, 5.6))
 
 
@@ -45,7 +45,8 @@ def _panel(axes, curves: Sequence[Curve], kind: str, looks: dict) -> None:
         level = np.exp(np.log(y).mean() - found.value * np.log(x).mean())
         axes.plot(x, y, look.marker, color=look.colour, markersize=4.5, markeredgewidth=0, zorder=3)
         axes.plot(x, level * x**found.value, color=look.colour, linewidth=1.2, label=f"{curve.what} {found.value:.2f}")
-        axes.plot(x, y[-1] * x / x[-1], ":", color=PALE, linewidth=0.8, zorder=1)
+        need = curve.power if kind == "time" else curve.memory_power
+        axes.plot(x, y[-1] * (x / x[-1]) ** need, ":", color=PALE, linewidth=0.8, zorder=1)
     plain_ticks(axes.yaxis)
     sizes = sorted({size for curve in curves for size in curve.sizes})
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])

@@ -88,8 +88,18 @@ def _step(config: dict, axis: str, size: float) -> Work:
 
 
 def _sample(config: dict, axis: str, size: float) -> Work:
-    one = _contender(config, axis, size)
-    return torch.no_grad()(one.sample)
+    """A batch of clips as `ode-vgan sample` makes them: a stretch of frames after the other."""
+    from ode_vgan.bench.memory_jobs import fresh_run
+
+    config = resized(config, axis, size)
+    run, data = fresh_run(config), config["data"]
+    text, times = torch.ones(data["batch"], 1), torch.arange(data["frames"]) / FPS
+
+    def work() -> None:
+        for _ in run.stretches(text, times, seed=0):
+            pass
+
+    return work
 
 
 def _path(model: torch.nn.Module, axis: str, size: float) -> Work:
