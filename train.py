@@ -75,7 +75,6 @@ def run(cfg: DictConfig, folder: Path) -> None:
     from ode_vgan.match import matched
     from ode_vgan.processes import leads
     from ode_vgan.provenance import started
-    from ode_vgan.replicas import first_error, part
     from ode_vgan.report.sweep import one_device_a_job
     from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
     from ode_vgan.scaling.count import clips_within
@@ -113,17 +112,26 @@ def run(cfg: DictConfig, folder: Path) -> None:
             told = started(list(HydraConfig.get().overrides.task))
             told |= {"precision": trainer.precision, "processes": trainer.world_size}
             write_json(folder / "started.json", told)
-    try:
-        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
-        part(data)
-    except Exception as error:
-        raise first_error(error, trainer) from error
-    finally:
-        from ode_vgan.report.wandb import finish
-
-        finish()
+    fit(trainer, module, data, last if last.exists() else None)
     if leads():
         conclude(trainer, module, data, folder, macs)
+
+
+def fit(trainer: "pl.Trainer", module: "Training", data: "pl.LightningDataModule", last: Path | None) -> None:
+    """Train from a checkpoint or from the start; where a process fails, the leading one raises what the first said."""
+    from ode_vgan.replicas import first_error, part
+    from ode_vgan.report.wandb import finish
+
+    try:
+        trainer.fit(module, data, ckpt_path=last and str(last))
+        part(data)
+    except Exception as error:
+        first = first_error(error, trainer)
+        if first is error:
+            raise
+        raise first from None
+    finally:
+        finish()
 
 
 def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
@@ -232,12 +240,12 @@ def told(score: dict[str, float]) -> str:
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """One run; the best score that it saw, which a sweeper optimises; None without one."""
+    quiet()  # before torch is imported, which looks then at what it may say
     from ode_vgan.processes import leads
     from ode_vgan.replicas import follow_the_lead
     from ode_vgan.report.objective import best_score
     from ode_vgan.runs import held
 
-    quiet()
     if not leads():
         follow_the_lead()
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
