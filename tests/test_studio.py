@@ -105,6 +105,13 @@ def test_a_path_is_dense_for_a_continuous_model_and_only_at_the_frames_for_other
         assert len(path["speeds"]) == len(path["points"]) - 1 and path["span"] > 0 and path["evaluations"] > 0
 
 
+def test_a_path_over_any_range_has_no_two_times_that_single_precision_takes_for_one(client):
+    for low, high in ((-2.52, 7.56), (-1 / 3, 1 / 7), (0.1, 0.1 + 0.7), (100.1, 130.7)):
+        times = [low + (high - low) * i / 90 for i in range(91)]
+        path = client.post("/v1/path", json={"run": "ode", "text": "a disc", "times": times}).json()
+        assert np.allclose(np.array(path["times"])[path["marks"]], times, atol=1e-5), path
+
+
 def test_a_film_plays_at_the_asked_times_one_clip_or_several(client):
     times = [0.0, 0.25, 0.5, 1.0]
     for names in (["ode"], ["ode", "sde", "rnn"]):

@@ -19,7 +19,7 @@ VERBS = {
     "compare": "judge the runs of a sweep and report how its families differ",
     "scale": "how errors fall with compute: collect runs, fit laws, predict, plot, compare",
     "studio": "serve one page to play with trained runs: words, latents, time",
-    "bench": "measure training steps and sampling of the temporal models",
+    "bench": "time every part beside a named alternative, and how time and memory grow",
 }
 
 
@@ -73,7 +73,8 @@ def _run(arguments: list[str]) -> int:
 def _overview() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
-    return "usage: ode-vgan VERB ...\n\n" + "\n".join(lines) + "\n\node-vgan VERB --help says more."
+    about = "Text-conditioned video GANs in continuous time. Train with: python train.py +experiment=quickstart"
+    return f"usage: ode-vgan VERB ...\n\n{about}\n\n" + "\n".join(lines) + "\n\node-vgan VERB --help says more."
 
 
 def _one_line(error: Exception) -> str:

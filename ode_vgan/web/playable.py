@@ -121,7 +121,7 @@ class Playable:
         dense = self.temporal.continuous and not self.temporal.step_noise and len(asked.times) > 1
         low, high = asked.times[0], asked.times[-1]
         own = np.asarray(asked.times)
-        times = np.union1d(own, np.linspace(low, high, DENSE)) if dense else own
+        times = filled(own, np.linspace(low, high, DENSE)) if dense else own
         z = self._path(asked.at(tuple(times.tolist())))[1][0].double().cpu().numpy()
         axes, span = self._plane
         points = z @ axes
@@ -177,6 +177,12 @@ def on_arc(start: Tensor, end: Tensor, share: float) -> Tensor:
     if float(angle) < 1e-4 or share in (0.0, 1.0):
         return start + share * (end - start)
     return length * (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
+
+
+def filled(own: np.ndarray, between: np.ndarray) -> np.ndarray:
+    """All of `own` and those of `between` that are not too near to one of them, rising; both rise."""
+    near = np.abs(between[:, None] - own).min(1) < (between[-1] - between[0]) / len(between) / 8
+    return np.union1d(own, between[~near])
 
 
 def names_of(paths: list[Path]) -> list[str]:

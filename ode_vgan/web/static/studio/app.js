@@ -49,8 +49,9 @@ async function refresh() {
     try {
       card.show(await server.clip(body));
       card.paint(state.t, playing);
-      card.path = await server.path(body);
       say("");
+      card.path = null;
+      card.path = await server.path(body).catch((error) => { if (error instanceof server.Replaced) throw error; return null; });
     } catch (error) {
       if (error instanceof server.Replaced) return;
       if (card.clip === null || !error.message.includes("answer")) card.refuse(error.message);
