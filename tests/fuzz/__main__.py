@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.fuzz.watch import as_dict, run
 
 SHARES = {  # of all inputs
-    "clips": 0.30, "requests": 0.25, "parquet": 0.15, "configs": 0.15, "tars": 0.08, "captions": 0.03, "checkpoints": 0.03,
-    "commands": 0.01,
+    "clips": 0.30, "requests": 0.25, "parquet": 0.15, "configs": 0.15, "tars": 0.08, "captions": 0.03,
+    "checkpoints": 0.03, "commands": 0.01,
 }  # fmt: skip
 
 
