@@ -89,7 +89,9 @@ def told(args: argparse.Namespace) -> dict:
 
 def protocol_of(args: argparse.Namespace, content: dict) -> dict:
     """What the numbers were measured on."""
-    seconds = "device events" if args.gpu else "processor seconds" if args.threads == 1 else "wall clock"
+    seconds = (
+        "device events" if args.gpu else "processor seconds (loader: wall clock)" if args.threads == 1 else "wall clock"
+    )
     limits = content["ceilings"]
     return content["machine"] | {
         "ceilings": f"{limits['fp32'] / 1e9:.0f} GFLOP/s in fp32, {limits['bf16'] / 1e9:.0f} in bf16, "
