@@ -273,6 +273,8 @@ def one_size(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[i
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a path is a trained run (a checkpoint file, or a folder that has one) and not a folder of clips."""
+    """Whether a path is a trained run (a checkpoint file, a folder that has one, an export) and no folder of clips."""
     path = Path(path)
+    if (path / "model.safetensors").is_file() and (path / "config.json").is_file():
+        return True
     return path.is_file() or (path / "checkpoints").is_dir() or (path / "config.yaml").is_file()
