@@ -4,6 +4,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import nn
 
 from ode_vgan.bench.calls import COPIES, WAITS, Calls, count_calls
 from ode_vgan.bench.contender import Contender
@@ -12,6 +13,7 @@ from tests.test_bench import tiny_config
 from tests.test_ode import CONFIGS
 
 SECONDS = 1.25
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def path_calls(name: str, frames: int) -> Calls:
@@ -44,17 +46,34 @@ def test_counting_sees_backward_passes_copies_and_numbers_read():
     assert count_calls(lambda: float(weight.detach().sum())).of(WAITS) == 1
 
 
+# Of a step: what the model of time asks of its times, whether they rise from 0 s and where its grid ends.
+OF_TIMES = 7
+
+
 @pytest.mark.parametrize(
-    ("kind", "limit", "waits"), [("plain_step", 3_600, 110), ("penalty_step", 4_600, 110), ("sample", 700, 30)]
+    ("kind", "limit", "copies"), [("plain_step", 3_150, 510), ("penalty_step", 3_700, 540), ("sample", 600, 10)]
 )
-def test_a_training_step_takes_no_more_calls_than_it_did(kind: str, limit: int, waits: int):
-    # Adam reads its count of steps, a number on the CPU, for every weight: most of the waits, and none of a GPU's
-    contender = Contender(tiny_config("temporal=ode_dense", "+experiment=quickstart", "embed_dim=384"), 12)
-    job = getattr(contender, kind)
+def test_a_training_step_takes_no_more_calls_than_it_did_and_waits_for_its_times_alone(kind, limit, copies):
+    overrides = ("temporal=ode_dense", "+experiment=quickstart", "embed_dim=384", "trainer.precision=bf16-mixed")
+    job = getattr(Contender(tiny_config(*overrides), 12), kind)
     job()  # the optimiser's state is made in the first step
     calls = count_calls(job)
-    assert calls.total <= limit and calls.of(WAITS) <= waits, (
+    assert calls.total <= limit and calls.of(COPIES) <= copies and calls.of(WAITS) <= OF_TIMES, (
         calls.total,
+        calls.of(COPIES),
         calls.of(WAITS),
         calls.by_name.most_common(5),
     )
+
+
+def test_penalties_take_one_pass_of_each_kind_through_the_critics():
+    """Forward, back to the clips, and back to their gradient and the weights; nothing is carried back on zeros."""
+    overrides = ("+experiment=quickstart", "embed_dim=384", "trainer.precision=bf16-mixed")
+    contender = Contender(tiny_config(*overrides), 12)
+    layers = [
+        part for part in contender.module.critics.modules() if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    ]
+    contender.penalty_step()
+    with_penalties, without = count_calls(contender.penalty_step), count_calls(contender.plain_step)
+    for name, passes in (("convolution", 2), ("convolution_backward", 2)):
+        assert with_penalties.by_name[name] - without.by_name[name] <= passes * len(layers), name

@@ -1,8 +1,8 @@
 """Layers whose gradient is itself to be differentiated, at the price that takes and no more.
 
 What autograd records for a gradient penalty costs half again what it need. It carries zeros from the second derivative
-of a leaky ReLU back through the whole critic, and finds a kernel's gradient by a convolution whose kernel is a feature
-map. Inside `for_penalty` both layers have gradients of their own: the same numbers, without those two.
+of a leaky ReLU, and of an average, back through the whole critic, and finds a kernel's gradient by a convolution whose
+kernel is a feature map. Inside `for_penalty` these layers have gradients of their own: the same numbers, without that.
 """
 
 import torch
@@ -14,8 +14,9 @@ aten = torch.ops.aten
 
 
 class for_penalty(TorchFunctionMode):  # noqa: N801  a context, as torch.no_grad
-    """Inside it, convolutions and leaky ReLUs pass the first gradient on to their input alone, never to weights or
-    bias, and the second one to weights and to the first one. That is what a penalty on the gradient at x asks.
+    """Inside it, convolutions, leaky ReLUs and means of squares pass the first gradient on to their input alone, never
+    to weights or bias, and the second one to weights and to the first one. That is what a penalty on the gradient at
+    x asks.
     """
 
     def __torch_function__(self, function, types, arguments=(), options=None):
@@ -24,6 +25,8 @@ class for_penalty(TorchFunctionMode):  # noqa: N801  a context, as torch.no_grad
             return _convolve(function, *arguments, **options)
         if function is torch.nn.functional.leaky_relu:
             return _leaky(*arguments, **options)
+        if function is torch.nn.functional.avg_pool2d:
+            return _average(*arguments, **options)
         return function(*arguments, **options)
 
 
@@ -51,6 +54,20 @@ def _leaky(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -
     return LeakyRelu.apply(input, negative_slope)
 
 
+def _average(
+    input: Tensor,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    spread = (kernel_size, kernel_size if stride is None else stride, padding)
+    spread = ([value] * 2 if isinstance(value, int) else list(value) for value in spread)
+    return AveragePool.apply(input, (*spread, ceil_mode, count_include_pad, divisor_override))
+
+
 class Convolution(torch.autograd.Function):
     """`apply(x, weight, bias, options)`, options those of aten.convolution."""
 
@@ -58,10 +75,13 @@ class Convolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.options = options
+        ctx.set_materialize_grads(False)
         return aten.convolution(x, weight, bias, *options)
 
     @staticmethod
-    def backward(ctx, above: Tensor):
+    def backward(ctx, above: Tensor | None):
+        if above is None:  # the second derivative does not come this way
+            return None, None, None, None
         x, weight = ctx.saved_tensors
         below = ConvolutionSlope.apply(above, weight, x.detach(), ctx.options) if ctx.needs_input_grad[0] else None
         return below, None, None, None
@@ -94,10 +114,13 @@ class LeakyRelu(torch.autograd.Function):
     def forward(ctx, x: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.slope = slope
+        ctx.set_materialize_grads(False)
         return aten.leaky_relu(x, slope)
 
     @staticmethod
-    def backward(ctx, above: Tensor):
+    def backward(ctx, above: Tensor | None):
+        if above is None:
+            return None, None
         return LeakyReluSlope.apply(above, ctx.saved_tensors[0].detach(), ctx.slope), None
 
 
@@ -114,3 +137,34 @@ class LeakyReluSlope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, slope: Tensor):
         return aten.leaky_relu_backward(slope, ctx.saved_tensors[0], ctx.slope, False), None, None
+
+
+class AveragePool(torch.autograd.Function):
+    """`apply(x, options)`, options those of aten.avg_pool2d."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, options: tuple) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.options = options
+        ctx.set_materialize_grads(False)
+        return aten.avg_pool2d(x, *options)
+
+    @staticmethod
+    def backward(ctx, above: Tensor | None):
+        if above is None:
+            return None, None
+        return AveragePoolSlope.apply(above, ctx.saved_tensors[0].detach(), ctx.options), None
+
+
+class AveragePoolSlope(torch.autograd.Function):
+    """The gradient at an average's input, linear in the one above."""
+
+    @staticmethod
+    def forward(ctx, above: Tensor, x: Tensor, options: tuple) -> Tensor:
+        ctx.options = options
+        return aten.avg_pool2d_backward(above, x, *options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope: Tensor):
+        return aten.avg_pool2d(slope, *ctx.options), None, None
