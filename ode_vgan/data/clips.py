@@ -34,6 +34,11 @@ from ode_vgan.data.soundness import (
 )
 from ode_vgan.errors import UserError
 
+BROKEN = (  # what the decoders say of broken files
+    av.error.FFmpegError, EOFError, OSError, SyntaxError, UnicodeDecodeError, UnidentifiedImageError,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -96,7 +101,7 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
                 raise CorruptClip(f"{name}: {late}. Re-encode it.")
             count, last = count + 1, seconds
             yield frame, seconds
-    except (av.error.FFmpegError, EOFError, OSError, SyntaxError, UnicodeDecodeError, UnidentifiedImageError) as error:
+    except BROKEN as error:
         raise CorruptClip(f"{name}: broken after {count} frames ({one_line(error)}). Replace it.") from error
     if not count:
         raise CorruptClip(f"{name}: no frames. Replace it.")

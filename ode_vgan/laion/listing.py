@@ -40,9 +40,9 @@ class Listing:
         try:
             self.table = None if self.path.suffix.lower() == ".parquet" else _read(self.path)
             self.parquet = pq.ParquetFile(self.path) if self.table is None else None
-        except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
+            columns = (self.table.schema if self.parquet is None else self.parquet.schema_arrow).names
+        except (pa.ArrowException, OSError, ValueError, csv.Error) as error:  # text that is none is a ValueError
             raise UserError(f"{path} does not parse ({' '.join(str(error).split())}). Repair it.") from error
-        columns = (self.table.schema if self.parquet is None else self.parquet.schema_arrow).names
         self.names = canonical_names(columns, url=url, text=text)
         if "url" not in self.names:
             raise UserError(f"{path} has no url column among {', '.join(columns)}. Name it with url=.")
@@ -64,7 +64,10 @@ class Listing:
     def rows(self, start: int, stop: int) -> list[dict]:
         """Rows start to stop - 1 by canonical names."""
         table = self._parquet_rows(start, stop) if self.table is None else self.table.slice(start, stop - start)
-        columns = [table.column(column).to_pylist() for column in self.names.values()]
+        try:
+            columns = [table.column(column).to_pylist() for column in self.names.values()]
+        except UnicodeDecodeError as error:
+            raise self._broken(error) from error
         return [dict(zip(self.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
     @cached_property

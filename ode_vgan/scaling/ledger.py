@@ -156,7 +156,7 @@ def _read(path: Path) -> "pa.Table":
 
     try:
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as parquet ({str(error).splitlines()[0][:120]}). Remove it.") from None
     missing = [name for name in (*KEY, "metric", "value") if name not in table.column_names]
     if missing:

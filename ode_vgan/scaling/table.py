@@ -89,7 +89,7 @@ def read_table(path: str | Path) -> "pa.Table":
         raise UserError(f"{path} does not exist; give a CSV file, a parquet file or the folder of a ledger.")
     try:
         return pq.ParquetFile(path).read() if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())[:160]
         raise UserError(f"{path} cannot be read as {path.suffix or 'CSV'} ({line}). Give CSV or parquet.") from None
 
