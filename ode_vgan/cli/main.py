@@ -18,6 +18,7 @@ VERBS = {
     "continuous": "measure a run at times it was not trained on",
     "compare": "judge the runs of a sweep and report how its families differ",
     "scale": "how errors fall with compute: collect runs, fit laws, predict, plot, compare",
+    "export": "write a trained run as a folder to give away",
     "studio": "serve one page to play with trained runs: words, latents, time",
     "bench": "time every part beside a named alternative, and how time and memory grow",
 }
