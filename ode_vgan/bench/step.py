@@ -32,7 +32,7 @@ def beside(
     """
     made = {}
     for precision in (FP32, BF16):
-        config = asked.compose([*overrides, *asked.overrides, f"trainer.precision={precision}", "model.seed=0"])
+        config = asked.compose([*overrides, *asked.overrides, f"trainer.precision={precision}"])
         made[precision] = Contender(config, asked.fps, asked.device)
     steps = getattr(made[FP32].module, "penalty_every", 1)
     plain = Contender(made[FP32].config, asked.fps, asked.device)
