@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ode_vgan.bench.memory import LiveBytes, fresh, live_bytes, traced_bytes
+from ode_vgan.bench.memory_jobs import make_vectors
 from ode_vgan.data.clips import decode_clip
 from ode_vgan.embed.none import NoEmbedder
 from ode_vgan.errors import UserError
+from ode_vgan.laion.vectors import BLOCK_ROWS, open_vectors
 from ode_vgan.metrics.collect import collect
 from ode_vgan.metrics.hog3d import Hog3d
 from ode_vgan.metrics.mmd import kvd
@@ -144,6 +146,14 @@ def test_distances_of_more_clips_need_no_more_than_their_features(of):
         return live_bytes(lambda: of(*rows)).peak
 
     assert peak(8192) - peak(2048) <= 4 * 2 * 6144 * 16 * 8
+
+
+def test_vectors_are_read_a_block_at_a_time(tmp_path):
+    vectors = open_vectors(make_vectors(tmp_path, 6 * BLOCK_ROWS, dim=8))
+    assert vectors.count == 6 * BLOCK_ROWS
+    assert (
+        traced_bytes(lambda: [None for _ in vectors.blocks()]) < 4 * BLOCK_ROWS * 8 * 4
+    )  # one, its unit rows, the next
 
 
 def test_a_fresh_process_tells_its_own_peak(tmp_path):

@@ -13,7 +13,7 @@ from ode_vgan.errors import UserError
 from ode_vgan.laion.parts import read_model
 
 KINDS = ("video", "img")  # ours, and clip-retrieval's own name for the visual side
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 8_192  # 16 MB at 512 numbers each
 UNIT_SLACK = 2e-3  # float16 rounds the length of a unit vector by less
 
 
