@@ -124,7 +124,7 @@ def test_a_config_of_any_values_is_built_or_refused_in_one_line(changes):
         ({"rate": math.nan}, "must be a number"),
         ({"solver": 3}, "must be a text"),
         ({"adjoint": "yes"}, "must be true or false"),
-        ({"rate": -1.0}, "cannot be made"),
+        ({"rate": -1.0}, "give a number above 0"),
     ],
 )
 def test_a_value_of_another_kind_is_named_with_what_it_must_be(changes, says):

@@ -12,10 +12,24 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ode_vgan.errors import UserError
 from ode_vgan.temporal.dense import Nodes
 from ode_vgan.temporal.fused_ode import MlpRk4
+from ode_vgan.temporal.path import check_sizes
 
 TIME_FREQUENCIES_HZ = (0.25, 0.5, 1.0, 2.0)
+DEEPEST = 64
+
+
+def log_rate(dim: int, rate: float) -> nn.Parameter:
+    """(dim,), the logarithm of a learnable bound on each coordinate's speed.
+
+    Raises:
+        UserError: the rate is not above 0.
+    """
+    if not 0 < rate < math.inf:
+        raise UserError(f"rate={rate} 1/s; give a number above 0.")
+    return nn.Parameter(torch.full((dim,), math.log(rate)))
 
 
 class ConditionedMlp(nn.Module):
@@ -30,6 +44,9 @@ class ConditionedMlp(nn.Module):
         text_input: bool, start_rms: float = 0.2,
     ):  # fmt: skip
         super().__init__()
+        check_sizes(state_dim=state_dim, out_dim=out_dim, embed_dim=embed_dim, hidden=hidden)
+        if not 1 <= depth <= DEEPEST:
+            raise UserError(f"depth={depth}; give 1 to {DEEPEST} hidden layers.")
         self.enter = nn.Linear(state_dim, hidden)
         self.text = nn.Linear(embed_dim, hidden, bias=False) if text_input else None
         self.time = nn.Linear(2 * len(TIME_FREQUENCIES_HZ), hidden, bias=False) if time_input else None
@@ -107,7 +124,7 @@ class MlpField(Field):
         super().__init__()
         self.state_dim = dim
         self.decay = decay
-        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.log_rate = log_rate(dim, rate)
         self.mlp = ConditionedMlp(
             dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
         )
@@ -147,7 +164,7 @@ class SecondOrderField(Field):
         super().__init__()
         self.state_dim = 2 * dim
         self.decay, self.pull = decay, pull
-        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.log_rate = log_rate(dim, rate)
         self.mlp = ConditionedMlp(
             2 * dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
         )
@@ -190,7 +207,7 @@ class ThirdOrderField(Field):
         super().__init__()
         self.state_dim = 3 * dim
         self.decay, self.pull = decay, pull
-        self.log_rate = nn.Parameter(torch.full((dim,), math.log(rate)))
+        self.log_rate = log_rate(dim, rate)
         self.mlp = ConditionedMlp(
             3 * dim, dim, embed_dim, hidden=hidden, depth=depth, time_input=time_input, text_input=text_input
         )

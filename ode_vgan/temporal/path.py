@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from ode_vgan.errors import UserError
 
+LARGEST = 65_536  # size of a layer
+
 
 class TemporalModel(nn.Module, ABC):
     """A latent path z of shape (B, T, Z), asked at times in seconds.
@@ -32,6 +34,7 @@ class TemporalModel(nn.Module, ABC):
 
     def __init__(self, dim: int, embed_dim: int):
         super().__init__()
+        check_sizes(dim=dim, embed_dim=embed_dim)
         self.dim = dim
         self.embed_dim = embed_dim
         self.nfe = 0
@@ -82,6 +85,17 @@ class TemporalModel(nn.Module, ABC):
         if self.backward and float("-inf") < low < 0 and bool(((gaps > 0).all(-1) | (gaps < 0).all(-1)).all()):
             return
         raise UserError(_time_fault(times, gaps, type(self).__name__, self.backward))
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes of layers that no machine holds.
+
+    Raises:
+        UserError: one is below 1 or above 65,536.
+    """
+    for name, size in sizes.items():
+        if not 1 <= size <= LARGEST:
+            raise UserError(f"{name}={size}; give 1 to {LARGEST}.")
 
 
 def _time_fault(times: Tensor, gaps: Tensor, model: str, backward: bool) -> str:
