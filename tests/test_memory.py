@@ -151,9 +151,8 @@ def test_distances_of_more_clips_need_no_more_than_their_features(of):
 def test_vectors_are_read_a_block_at_a_time(tmp_path):
     vectors = open_vectors(make_vectors(tmp_path, 6 * BLOCK_ROWS, dim=8))
     assert vectors.count == 6 * BLOCK_ROWS
-    assert (
-        traced_bytes(lambda: [None for _ in vectors.blocks()]) < 4 * BLOCK_ROWS * 8 * 4
-    )  # one, its unit rows, the next
+    one = BLOCK_ROWS * 8 * 4
+    assert traced_bytes(lambda: [None for _ in vectors.blocks()]) < 4 * one  # one, its unit rows, and the next
 
 
 def test_a_fresh_process_tells_its_own_peak(tmp_path):
