@@ -117,4 +117,7 @@ def test_closing_or_forgetting_ends_the_thread():
     assert not loading() - before and numbers(ahead, 2) == [0, 1]
     del ahead
     gc.collect()
+    ends = time.monotonic() + 10  # nobody waits for it
+    while loading() - before and time.monotonic() < ends:
+        time.sleep(0.01)
     assert not loading() - before

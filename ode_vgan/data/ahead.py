@@ -1,5 +1,6 @@
 """Batches loaded before they are asked for."""
 
+import atexit
 import queue
 import threading
 import time
@@ -41,7 +42,7 @@ class Ahead(Iterable[dict]):
         self.waited_seconds = 0.0
         self._given, self._last = -1, None  # number and batch of the last one given
         self._source: Iterator[dict] | None = None
-        self._end: weakref.finalize | None = None
+        self._thread: Thread | None = None
 
     def __iter__(self) -> Iterator[dict]:
         number = self.start()
@@ -60,9 +61,9 @@ class Ahead(Iterable[dict]):
 
     def close(self) -> None:
         """End the thread or the processes; iterating begins them again."""
-        if self._end is not None:
-            self._end()
-        self._source = self._end = self._last = None
+        if self._thread is not None:
+            self._thread.end()
+        self._source = self._thread = self._last = None
 
     def _begin(self, number: int) -> None:
         self.close()
@@ -81,9 +82,9 @@ class Ahead(Iterable[dict]):
         if self.workers:
             self._source = source
             return
-        thread = Thread(source)
+        self._thread = thread = Thread(source)
         self._source = iter(thread.take, None)
-        self._end = weakref.finalize(self, thread.end)
+        weakref.finalize(self, thread.forget).atexit = False
 
 
 class Thread:
@@ -91,9 +92,10 @@ class Thread:
 
     def __init__(self, source: Iterator[dict]):
         self.ready: queue.Queue = queue.Queue(DEPTH)
-        self.over = threading.Event()
+        self.over = False
         self.thread = threading.Thread(target=self._run, args=(source,), name="batches ahead", daemon=True)
         self.thread.start()
+        atexit.register(self.end)  # a thread that decodes while the interpreter goes may crash it
 
     def take(self) -> dict:
         """The next one.
@@ -107,20 +109,28 @@ class Thread:
         return batch
 
     def end(self) -> None:
-        """Stop, after the batch in the making."""
-        self.over.set()
+        """Stop, after the batch in the making, and wait for that."""
+        self.forget()
         while self.thread.is_alive():
             with suppress(queue.Empty):  # it may be waiting for room
                 self.ready.get_nowait()
             self.thread.join(POLL_SECONDS)
 
+    def forget(self) -> None:
+        """Stop soon. Waits for nothing, since the collector may call it from anywhere, from this very thread too."""
+        self.over = True
+        atexit.unregister(self.end)
+
     def _run(self, source: Iterator[dict]) -> None:
-        while not self.over.is_set():
+        while not self.over:
             try:
                 batch = next(source)
             except Exception as error:  # whoever takes it raises it
                 batch = error
-            self.ready.put(batch)
+            while not self.over:
+                with suppress(queue.Full):
+                    self.ready.put(batch, timeout=POLL_SECONDS)
+                    break
             if isinstance(batch, Exception):
                 return
 

@@ -3,7 +3,7 @@
 import io
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -28,7 +28,7 @@ REORDERED = 32  # packets read past max_frames, since they come in the order of 
 
 
 class Excerpt:
-    """A video of which some frames are wanted.
+    """A video of which some frames are wanted; to be closed.
 
     Args:
         container: open, its packets read. packets: all that matter, in the order of decoding.
@@ -49,6 +49,16 @@ class Excerpt:
         self.times = since * base.numerator / base.denominator
         self.keys = [(packet.pts, i) for i, packet in enumerate(packets) if packet.is_keyframe]
         self.decoded = 0
+
+    def __enter__(self) -> "Excerpt":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the file and its decoder, which would else wait for the collector of cycles."""
+        self.container.close()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -110,8 +120,9 @@ def open_excerpt(source: str | Path | bytes, *, size: int | None, max_frames: in
     name = name_of(source)
     if check_whole(source, name):
         return None  # a WebP
-    with broken_becomes_corrupt(name):
+    with broken_becomes_corrupt(name), ExitStack() as unless_returned:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        unless_returned.enter_context(container)
         if not container.streams.video or container.streams.video[0].codec_context is None:
             raise CorruptClip(f"{name}: no video stream that can be decoded. Replace it.")
         stream = container.streams.video[0]
@@ -122,12 +133,13 @@ def open_excerpt(source: str | Path | bytes, *, size: int | None, max_frames: in
         check_index(container, stream, name)
         context.thread_type = "NONE" if context.width * context.height <= THREADLESS_PX else "AUTO"
         packets = list(_packets(container, stream, name, max_frames))
-    if not _tell(packets):
-        return None
-    excerpt = Excerpt(container, packets, size, name, max_frames or len(packets))
-    if max_frames is None or len(packets) < max_frames:
-        check_end(container, [float(pts * packets[0].time_base) for pts in excerpt.shown[-2:]], name)
-    return excerpt
+        if not _tell(packets):
+            return None
+        excerpt = Excerpt(container, packets, size, name, max_frames or len(packets))
+        if max_frames is None or len(packets) < max_frames:
+            check_end(container, [float(pts * packets[0].time_base) for pts in excerpt.shown[-2:]], name)
+        unless_returned.pop_all()
+        return excerpt
 
 
 def _packets(container, stream, name: str, max_frames: int | None) -> Iterator[Packet]:

@@ -1,6 +1,7 @@
 """Decoded clips by number, and which clips of a source belong to which split."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -39,27 +40,49 @@ class ClipStore:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def clip(self, i: int) -> Clip | Excerpt:
-        """Clip number i, from memory where it is or fits, else as an excerpt: both have `times` and `take(index)`.
+    def window(
+        self, i: int, draw: Callable[[np.ndarray], tuple[Sequence[int], np.ndarray]], out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Some frames of clip i, and what `draw` says of them; all of it is decoded where memory takes it, else these.
 
-        What it shows does not depend on the memory.
+        What comes does not depend on the memory.
+
+        Args:
+            draw: (T,) seconds of its frames -> numbers of those wanted, and anything.
+            out: where to put the frames.
+
+        Returns:
+            (len(numbers), H, W, 3) uint8, and the anything.
 
         Raises:
-            UserError, OSError: it cannot be read, or breaks off.
+            UserError, OSError: it cannot be read, breaks off, or a frame wanted does not decode.
         """
-        if (clip := self._found(i)) is not None:
-            return clip
-        clip = self._opened(i)
-        return self._kept(i, clip) if isinstance(clip, Excerpt) else clip
+        clip = self._found(i) or self._opened(i)
+        if isinstance(clip, Clip):
+            index, told = draw(clip.times)
+            return clip.take(index, out), told
+        with clip as excerpt:
+            index, told = draw(excerpt.times)
+            return (self._kept(i, excerpt) or excerpt).take(index, out), told
+
+    def clip(self, i: int) -> Clip:
+        """All of clip i.
+
+        Raises:
+            UserError, OSError: as `window`.
+        """
+        return Clip(*self.window(i, lambda times: (range(len(times)), times)))
 
     def times(self, i: int) -> np.ndarray:
         """(T,) seconds of clip i's frames, which are not decoded where its packets tell.
 
         Raises:
-            UserError, OSError: as `clip`.
+            UserError, OSError: it cannot be read, or breaks off.
         """
-        clip = self._found(i)
-        return (self._opened(i) if clip is None else clip).times
+        clip = self._found(i) or self._opened(i)
+        if isinstance(clip, Excerpt):
+            clip.close()
+        return clip.times
 
     @property
     def full(self) -> bool:
@@ -97,15 +120,15 @@ class ClipStore:
             self.arena.publish(i, place)
         return clip
 
-    def _kept(self, i: int, excerpt: Excerpt) -> Clip | Excerpt:
-        """All of it in memory where there is room and all of it decodes; what does not stays an excerpt."""
+    def _kept(self, i: int, excerpt: Excerpt) -> Clip | None:
+        """All of it in memory; None where there is no room, or not all of it decodes."""
         place = self.arena.claim(i, len(excerpt.times), *excerpt.shape[:2])
         if place is None:
-            return excerpt
+            return None
         try:
             excerpt.take(range(len(excerpt.times)), out=place.frames)
         except CorruptClip:
-            return excerpt
+            return None
         place.times[:] = excerpt.times
         self.arena.publish(i, place)
         return place

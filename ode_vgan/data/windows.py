@@ -165,9 +165,7 @@ class ClipWindows(Dataset):
         Raises:
             UserError, OSError: the clip cannot be decoded, or is too short.
         """
-        clip = self.store.clip(i)
-        index, seconds = self._drawn(i, position, clip.times)
-        return clip.take(index, out), seconds
+        return self.store.window(i, lambda times: self._drawn(i, position, times), out)
 
     def seconds(self, i: int, position: int) -> np.ndarray:
         """(T,) seconds of the window of clip i that the position draws; it is not decoded if that can be helped.
@@ -176,6 +174,14 @@ class ClipWindows(Dataset):
             UserError, OSError: as `window`, but for frames that do not decode.
         """
         return self._drawn(i, position, self.store.times(i))[1]
+
+    def index(self, i: int, position: int) -> np.ndarray:
+        """(T,) numbers of the frames in the window of clip i that the position draws.
+
+        Raises:
+            UserError, OSError: as `seconds`.
+        """
+        return self._drawn(i, position, self.store.times(i))[0]
 
     def _drawn(self, i: int, position: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         period = None
