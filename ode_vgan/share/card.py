@@ -57,10 +57,11 @@ def card(
     return "\n".join(parts)
 
 
-def judged_results(folder: Path, checkpoint_sha256: str, clips_seen: int) -> list[dict]:
+def judged_results(folder: Path, sha256: set[str], clips_seen: int) -> list[dict]:
     """What `ode-vgan evaluate` and `ode-vgan compare` found about this very checkpoint, of files in its run folder.
 
-    A file that is not theirs is passed over; `evaluation.json` counts if it judged as many clips' training.
+    `sha256` holds those of its file and of others with the same weights. A file that is not theirs is passed over;
+    `evaluation.json` counts if what it judged had seen as many clips.
     """
     found = []
     told = _read(folder / "evaluation.json")
@@ -70,7 +71,7 @@ def judged_results(folder: Path, checkpoint_sha256: str, clips_seen: int) -> lis
     for path in sorted((folder / "judged").glob("*.json")):
         told = _read(path)
         asked, answer = told.get("asked"), told.get("found")
-        if isinstance(asked, dict) and isinstance(answer, dict) and asked.get("checkpoint_sha256") == checkpoint_sha256:
+        if isinstance(asked, dict) and isinstance(answer, dict) and asked.get("checkpoint_sha256") in sha256:
             found += [one for one in answer.get("results") or [] if isinstance(one, dict)]
     known = {_key(one): one for one in found if {"name", "value", "low", "high", "protocol"} <= one.keys()}
     return [known[key] for key in sorted(known)]

@@ -13,13 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from ode_vgan.embed.embedder import file_sha256
 from ode_vgan.errors import UserError
 from ode_vgan.share.card import card, gap_seconds, judged_results
-from ode_vgan.share.loaded import CARD, CONFIG, CRITICS, EMBED, FORMAT, KIND, WEIGHTS
+from ode_vgan.share.loaded import CARD, CONFIG, CRITICS, EMBED, FORMAT, KIND, WEIGHTS, is_exported
 
 if TYPE_CHECKING:
     from ode_vgan.runs import Trained
@@ -47,6 +48,8 @@ def export_run(
     from ode_vgan.cli.sample import run_folder
     from ode_vgan.runs import find_checkpoint, load, read_checkpoint, write_json
 
+    if is_exported(run):
+        raise UserError(f"{run} is an exported folder already; copy it, or name the run that it came from.")
     checkpoint = find_checkpoint(run)
     trained, state = load(checkpoint), read_checkpoint(checkpoint)["state_dict"]
     texts = list(texts) or held_out_captions(trained.config, CLIPS)
@@ -66,7 +69,7 @@ def export_run(
             extras.append(
                 f"`{CRITICS}` holds the critics, for who goes on training; `config.json` says how they are built."
             )
-        results = judged_results(run_folder(checkpoint), file_sha256(checkpoint), trained.clips_seen)
+        results = judged_results(run_folder(checkpoint), same_weights(checkpoint, trained), trained.clips_seen)
         started = without_paths(started_of(run_folder(checkpoint)))
         shown = card(
             replace(trained, config=config),
@@ -109,6 +112,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def same_weights(checkpoint: Path, trained: "Trained") -> set[str]:
+    """sha256 of the checkpoint, and of the run's kept one of as many clips where its averaged weights are the same."""
+    from ode_vgan.runs import load
+
+    found, kept = {file_sha256(checkpoint)}, checkpoint.with_name(f"clips_{trained.clips_seen:09d}.ckpt")
+    if kept.is_file() and kept != checkpoint:
+        theirs, ours = load(kept).generator.state_dict(), trained.generator.state_dict()
+        if theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours):
+            found.add(file_sha256(kept))
+    return found
 
 
 def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -190,8 +190,8 @@ def _asked(generator: Generator, embed_dim: int, times: Tensor, clips: int) -> d
 
 
 def _trace(generator: Generator, asked: dict[str, Tensor]) -> torch.jit.ScriptModule:
-    with _plainly():
-        return torch.jit.trace(Sampler(generator), tuple(asked.values()), check_trace=False)
+    with _plainly():  # eval: the exporter puts modules back into the mode that it found the outermost in
+        return torch.jit.trace(Sampler(generator).eval(), tuple(asked.values()), check_trace=False)
 
 
 def _agrees(run: Run, generator: Generator, embed_dim: int, times: Tensor, clips: int = 3) -> float:
@@ -231,8 +231,8 @@ def _onnx(generator: Generator, asked: dict[str, Tensor], free: bool) -> tuple[b
     try:
         with _plainly():
             torch.onnx.export(
-                Sampler(generator), tuple(asked.values()), file, dynamo=False, opset_version=OPSET, dynamic_axes=axes,
-                input_names=list(asked), output_names=["frames"],
+                Sampler(generator).eval(), tuple(asked.values()), file, dynamo=False, opset_version=OPSET,
+                dynamic_axes=axes, input_names=list(asked), output_names=["frames"],
             )  # fmt: skip
         session = runtime().InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     except Exception as error:  # the exporter's own kinds, and the runtime's, which share no parent
