@@ -105,6 +105,13 @@ def test_an_area_that_lacks_something_is_skipped_with_the_reason(area):
     area(lacking)
     with pytest.raises(UserError, match="^no_such_package is not installed$"):
         gather("decode", Asked())
+
+    def broken(asked):
+        import ode_vgan.no_such_part  # noqa: F401
+
+    area(broken)
+    with pytest.raises(ModuleNotFoundError, match="no_such_part"):  # a fault of ours is not passed over
+        gather("decode", Asked())
     area(lambda asked: [])
     with pytest.raises(UserError, match="nothing to compare"):
         gather("decode", Asked())

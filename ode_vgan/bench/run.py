@@ -62,6 +62,8 @@ def gather(area: str, asked: Asked) -> list[Contest]:
     try:
         found = import_module(f"ode_vgan.bench.{area}").contests(asked)
     except ImportError as error:
+        if (error.name or "").startswith("ode_vgan.") and error.name != f"ode_vgan.bench.{area}":
+            raise  # ours, and broken
         raise UserError(f"{error.name or error} is not installed") from error
     if not found:
         raise UserError("nothing to compare here")
