@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ode_vgan.errors import HeldError, UserError
+from ode_vgan.errors import DivergedError, HeldError, UserError, told_of_the_disk
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -63,21 +64,16 @@ def quiet() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=f".*{noise}")
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def run(cfg: DictConfig, folder: Path) -> None:
-    """Build, guard the run folder, fit from the last checkpoint, write metrics.json."""
-    import pytorch_lightning as pl
-
+    """Read the config, guard the run folder, train; a run that diverged and may goes back and trains on."""
     from ode_vgan.build import build
+    from ode_vgan.diverged import OnDivergence
     from ode_vgan.match import matched
-    from ode_vgan.processes import leads
-    from ode_vgan.provenance import started
     from ode_vgan.report.sweep import one_device_a_job
-    from ode_vgan.runs import CHECKPOINT, check_same_run, read_checkpoint, remember, write_json
-    from ode_vgan.scaling.count import clips_within
+    from ode_vgan.runs import CHECKPOINT, check_same_run
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         one_device_a_job(cfg.trainer)
@@ -91,58 +87,51 @@ def run(cfg: DictConfig, folder: Path) -> None:
     config = OmegaConf.to_container(cfg, resolve=True)
     check_same_run(folder, config)
     (folder / FAILURE).unlink(missing_ok=True)
+    policy = OnDivergence(**config["diverged"])
+    while True:
+        try:
+            return attempt(config, data, folder, window | {"embed_dim": embed.dim})
+        except DivergedError as error:
+            policy.roll_back(folder / CHECKPOINT, error)
+
+
+def attempt(config: dict, data: "pl.LightningDataModule", folder: Path, window: dict) -> None:
+    """Build, fit from the last good checkpoint, write metrics.json."""
+    import pytorch_lightning as pl
+
+    from ode_vgan.build import build
+    from ode_vgan.checkpoints import last_good, used_up
+    from ode_vgan.processes import leads
+    from ode_vgan.provenance import started
+    from ode_vgan.replicas import fit
+    from ode_vgan.runs import CHECKPOINT, remember, write_json
+    from ode_vgan.scaling.count import clips_within
 
     pl.seed_everything(config["seed"], verbose=False)
     module = build(config["model"], trusted=("",))
     module.config = config
-    macs = module.count(**window, size=config["data"]["size"], embed_dim=embed.dim)
+    macs = module.count(**window, size=config["data"]["size"])
     if config["max_macs"] is not None:
         module.max_clips = min(module.max_clips, clips_within(config["max_macs"], macs))
-    last = folder / CHECKPOINT
-    if last.exists() and (reason := used_up(read_checkpoint(last), module.max_clips, config)):
+    last = last_good(folder / CHECKPOINT)
+    resumes = last is not None
+    if resumes and (reason := used_up(last, module.max_clips, config)):
         print(f"{folder} already has {reason} to train it further.")
         return
+    del last  # Lightning reads its own
     score = build(config["metrics"], trusted=("",)) or None
     if score is not None:
         score.check(config["data"]["frames"])
     trainer = make_trainer(module, folder, score)
     if leads():
         remember(folder, config)
-        if not (last.exists() and (folder / "started.json").exists()):
+        if not resumes or not (folder / "started.json").exists():
             told = started(list(HydraConfig.get().overrides.task))
             told |= {"precision": trainer.precision, "processes": trainer.world_size}
             write_json(folder / "started.json", told)
-    fit(trainer, module, data, last if last.exists() else None)
+    fit(trainer, module, data, folder / CHECKPOINT if resumes else None)
     if leads():
         conclude(trainer, module, data, folder, macs)
-
-
-def fit(trainer: "pl.Trainer", module: "Training", data: "pl.LightningDataModule", last: Path | None) -> None:
-    """Train from a checkpoint or from the start; where a process fails, the leading one raises what the first said."""
-    from ode_vgan.replicas import first_error, part
-    from ode_vgan.report.wandb import finish
-
-    try:
-        trainer.fit(module, data, ckpt_path=last and str(last))
-        part(data)
-    except Exception as error:
-        first = first_error(error, trainer)
-        if first is error:
-            raise
-        raise first from None
-    finally:
-        finish()
-
-
-def used_up(checkpoint: dict, max_clips: int, config: dict) -> str:
-    """Which budget a checkpoint has reached, in words, or nothing."""
-    from ode_vgan.callbacks import Budget
-
-    if checkpoint["ode_vgan"]["clips_seen"] >= max_clips:
-        return f"{max_clips:,} clips; raise {'max_clips' if max_clips == config['max_clips'] else 'max_macs'}"
-    limits = {name: config[name] for name in ("max_seconds", "max_cpu_seconds")}
-    used = checkpoint["callbacks"].get("ClipBar", {})
-    return f"used its seconds; raise {' or '.join(limits)}" if Budget(**limits).reached(used) else ""
 
 
 def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None") -> "pl.Trainer":
@@ -151,6 +140,7 @@ def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None"
 
     from ode_vgan.build import build
     from ode_vgan.callbacks import Budget, ClipBar, StopOnSignal
+    from ode_vgan.checkpoints import Begun, RunCheckpoints
     from ode_vgan.precision import chosen
     from ode_vgan.processes import leads
     from ode_vgan.replicas import make_replicated
@@ -160,7 +150,8 @@ def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None"
     precision, why = chosen(config["trainer"]["precision"], config["trainer"]["accelerator"])
     if why and leads():
         print(f"Trains in {why}.")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     checkpoints = ModelCheckpoint(
         dirpath=folder / CHECKPOINT.parent,
         filename=CHECKPOINT.stem,
@@ -168,26 +159,39 @@ def make_trainer(module: "Training", folder: Path, score: "TrainingScore | None"
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    callbacks = [*module.watchers(folder, config, score), checkpoints]
+    begun = [Begun(folder / CHECKPOINT)] if config["diverged"]["then"] == "rollback" else []
+    callbacks = [*begun, *module.watchers(folder, config, score), checkpoints]
     trainer = make_replicated(
         **config["trainer"] | {"precision": precision},
         default_root_dir=folder,
         max_epochs=-1,
         limit_train_batches=max(1, config["tick_clips"] // config["data"]["batch"]),
         logger=False,
+        plugins=[RunCheckpoints(**config["checkpoints"])],
         callbacks=[ClipBar(), Budget(config["max_seconds"], config["max_cpu_seconds"]), StopOnSignal(), *callbacks],
         enable_model_summary=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,  # the data places its own batches on each process
     )
-    if config["data"]["batch"] % trainer.world_size:
-        raise UserError(
-            f"data.batch={config['data']['batch']} clips cannot be shared evenly by {trainer.world_size} processes; "
-            f"give a multiple of {trainer.world_size}, or other trainer.devices."
-        )
+    check_processes(trainer.world_size, config)
     nodes = config["logger"].values() if leads() else ()
     trainer.loggers = [build(node, trusted=("",), folder=folder, config=config) for node in nodes]
     return trainer
+
+
+def check_processes(count: int, config: dict) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        UserError: a batch that they cannot share, or a rollback.
+    """
+    if config["data"]["batch"] % count:
+        raise UserError(
+            f"data.batch={config['data']['batch']} clips cannot be shared evenly by {count} processes; "
+            f"give a multiple of {count}, or other trainer.devices."
+        )
+    if count > 1 and config["diverged"]["then"] == "rollback":
+        raise UserError(f"diverged.then=rollback is for one process, not {count}; give diverged.then=stop.")
 
 
 def conclude(
@@ -199,6 +203,8 @@ def conclude(
     from ode_vgan.runs import write_json
     from ode_vgan.scaling.ledger import append, rows_of_run
 
+    if unsaved := trainer.strategy.checkpoint_io.unsaved:
+        raise UserError(f"{unsaved} Free some space and type the command again.")
     plot_curves(folder / "metrics.csv", folder / "curves.png")
     stopped = next(callback.received for callback in trainer.callbacks if isinstance(callback, StopOnSignal))
     if stopped is not None:
@@ -212,6 +218,7 @@ def conclude(
         **module.facts(module.config),
         "macs": macs,
         "skipped": data.skipped,
+        "rollbacks": module.rollbacks,
         "score": score,
         "started": json.loads((folder / "started.json").read_text()),
         "finished": True,
@@ -251,7 +258,7 @@ def main(cfg: DictConfig) -> float | None:
     folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        with held(folder):
+        with told_of_the_disk(folder), held(folder):
             run(cfg, folder)
         gc.collect()  # a trainer and its callbacks know each other: 80 MB a point of a sweep else
         return best_score(folder, cfg.metrics.get("protocols") or ())
@@ -281,7 +288,8 @@ def fail(error: Exception, cfg: DictConfig, folder: Path, sweeps: bool) -> None:
     if not leads():
         return
     if sweeps or (folder / "started.json").exists():
-        write_json(folder / FAILURE, failure(error, OmegaConf.to_container(cfg, resolve=False)))
+        with suppress(OSError):  # such as a full disk, which was told
+            write_json(folder / FAILURE, failure(error, OmegaConf.to_container(cfg, resolve=False)))
     elif folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
