@@ -3,12 +3,14 @@
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+ONE_STEP = ["train.py", "+experiment=quickstart", "max_clips=8", "tick_clips=8", "metrics=none", "trainer.devices=1"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def commands() -> dict[str, list[str]]:
         "ode-vgan --help": ["-m", "ode_vgan.cli.main", "--help"],
     }
     found |= {f"ode-vgan {verb} --help": ["-m", "ode_vgan.cli.main", verb, "--help"] for verb in VERBS}
-    return found | {"train.py --help": ["train.py", "--help"]}
+    found["train.py --help"] = ["train.py", "--help"]
+    return found | {"train.py, a run of one step": [*ONE_STEP, "hydra.run.dir={folder}"]}
 
 
 def measure_starts(repeats: int, tell: Callable[[str], object] = lambda line: None) -> list[Start]:
@@ -45,8 +48,14 @@ def measure_starts(repeats: int, tell: Callable[[str], object] = lambda line: No
     for turn in range(repeats + 1):
         for name, arguments in asked.items():
             begin = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+            _run(arguments)
             if turn:
                 seconds[name].append(time.perf_counter() - begin)
         tell(f"starts, round {turn} of {repeats}" if turn else "starts, warm-up done")
     return [Start(name, own) for name, own in seconds.items()]
+
+
+def _run(arguments: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *(one.format(folder=f"{folder}/run") for one in arguments)]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
