@@ -47,6 +47,30 @@ def test_a_film_keeps_the_true_times_and_repeats_for_two_seconds(tmp_path):
     assert film.frames.shape[1] >= 112
 
 
+@pytest.mark.parametrize("min_seconds", [0.0, 2.0])
+def test_a_film_of_stretches_is_that_of_the_whole_clips(tmp_path, min_seconds):
+    clips, times = np.random.default_rng(0).integers(0, 256, (3, 7, 8, 8, 3), dtype=np.uint8), np.arange(7) / 8
+    whole = write_clips_mp4(tmp_path / "whole.mp4", clips, times, ["a", "b", "c"], min_seconds=min_seconds)
+    parts = iter([clips[:, :4], clips[:, 4:5], clips[:, 5:]])
+    film = write_clips_mp4(tmp_path / "parts.mp4", parts, times, ["a", "b", "c"], min_seconds=min_seconds)
+    assert film.read_bytes() == whole.read_bytes()
+
+
+def test_a_film_too_large_for_players_is_refused(tmp_path):
+    with pytest.raises(UserError, match="1000 clips of 8x8 px side by side are .*; ask for fewer"):
+        write_clips_mp4(tmp_path / "film.mp4", np.zeros((1000, 1, 8, 8, 3), np.uint8), np.zeros(1), ["x"] * 1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_of_some_clips_says_how_many_there_are(tmp_path):
+    few = grid_png(tmp_path / "few.png", flat_clips(*[RED] * 3), ["x"] * 3, total=60)
+    with (
+        Image.open(few) as image,
+        Image.open(grid_png(tmp_path / "all.png", flat_clips(*[RED] * 3), ["x"] * 3)) as all3,
+    ):
+        assert image.height == all3.height + 16
+
+
 def test_one_clip_keeps_its_size_its_times_and_nearly_its_colours(tmp_path):
     clip = flat_clips(RED)[0]
     back = decode_clip(write_mp4(tmp_path / "clip.mp4", clip, np.array([-0.1, 0.0, 0.1, 0.4])))

@@ -49,6 +49,7 @@ def _panel(axes, curves: Sequence[Curve], kind: str, looks: dict) -> None:
         axes.plot(x, y[-1] * (x / x[-1]) ** need, ":", color=PALE, linewidth=0.8, zorder=1)
     plain_ticks(axes.yaxis)
     sizes = sorted({size for curve in curves for size in curve.sizes})
+    sizes = sizes if len(sizes) < 7 else sizes[::2]
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.xaxis.minorticks_off()
     axes.legend(frameon=False, fontsize=7, handlelength=1.2, loc="upper left")
