@@ -25,8 +25,9 @@ def log_rate(dim: int, rate: float) -> nn.Parameter:
     """(dim,), the logarithm of a learnable bound on each coordinate's speed.
 
     Raises:
-        UserError: the rate is not above 0.
+        UserError: the rate is not above 0, or dim is no size.
     """
+    check_sizes(dim=dim)
     if not 0 < rate < math.inf:
         raise UserError(f"rate={rate} 1/s; give a number above 0.")
     return nn.Parameter(torch.full((dim,), math.log(rate)))
