@@ -6,8 +6,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from ode_vgan.data.ahead import Ahead
 from ode_vgan.data.drawn import SPLITS, World, draw_clips, draw_labels
 from ode_vgan.data.drawn_captions import OTHERS, Curated, Web
 from ode_vgan.data.loader import PositionBatches, RealClips
@@ -77,7 +78,7 @@ class DrawnData(pl.LightningDataModule):
         frames: T, over one second. size: height and width, px. batch: clips, which processes share evenly.
         noise: see `drawn.World`.
         val_clips, test_clips: in the sets to choose and to judge on, the same ones for every seed; 0 of val for none.
-        workers: loader processes; 0 draws in the training process.
+        workers: loader processes; 0 draws in a thread of the training process.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class DrawnData(pl.LightningDataModule):
             if not 1 <= value < OTHERS:
                 raise UserError(f"data.{name} is out of range: workers and val_clips from 0, others from 1. Change it.")
         self.source, self.skipped, self.start_batch = f"drawn-{distribution.name}", {}, 0
+        self.ahead: Ahead | None = None
         self.embed, self.distribution, self.clips, self.batch = cached(embed), distribution, clips, batch
         self.frames, self.size, self.workers, self.seed = frames, size, workers, seed
         times = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
@@ -140,11 +142,24 @@ class DrawnData(pl.LightningDataModule):
         batch = windows.__getitems__(items)
         return RealClips(batch["frames"], batch["times"], batch["caption"], batch["text"])
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Ahead:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        windows, batch = self.sets["train"], self.batch // world
-        batches = PositionBatches(len(windows), batch, self.seed, lambda: self.start_batch, rank=rank, world=world)
-        return DataLoader(windows, batch_sampler=batches, num_workers=self.workers, collate_fn=_as_drawn)
+        windows, batch, seed = self.sets["train"], self.batch // world, self.seed  # the thread must not know of `self`
+
+        def batches(number: int) -> PositionBatches:
+            return PositionBatches(len(windows), batch, seed, lambda: number, rank=rank, world=world)
+
+        self.ahead = Ahead(windows, batches, lambda: self.start_batch, workers=self.workers)
+        return self.ahead
+
+    def teardown(self, stage: str | None = None) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
+
+    @property
+    def waited_seconds(self) -> float:
+        """That training has waited so far for batches."""
+        return 0.0 if self.ahead is None else self.ahead.waited_seconds
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         if self.trainer is not None and self.trainer.training:
@@ -156,7 +171,3 @@ class DrawnData(pl.LightningDataModule):
 
     def load_state_dict(self, state: dict) -> None:
         self.start_batch = state["start_batch"]
-
-
-def _as_drawn(batch: dict) -> dict:
-    return batch  # `DrawnClips.__getitems__` has stacked it
