@@ -26,16 +26,18 @@ class ClipBar(pl.Callback):
 
     Attributes:
         seconds: wall clock spent in training steps. cpu_seconds: processor time in them, of all processes together.
+        wait_seconds: wall clock that steps waited for their batches, besides.
     """
 
     def __init__(self):
-        self.seconds = self.cpu_seconds = 0.0
+        self.seconds = self.cpu_seconds = self.wait_seconds = 0.0
         self._bar: tqdm | None = None
-        self._then = self._cpu_then = 0.0
+        self._then = self._cpu_then = self._waited = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         options = {"unit": "clip", "disable": not trainer.is_global_zero, "mininterval": 1, "smoothing": 0.05}
         self._bar = tqdm(total=module.max_clips, initial=module.clips_seen, **options)
+        self._waited = 0.0
         self.on_train_batch_start()
 
     def on_train_batch_start(self, *_: object) -> None:
@@ -44,13 +46,17 @@ class ClipBar(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_index: int
     ) -> None:
-        used = told_by_all(time.perf_counter() - self._then, time.process_time() - self._cpu_then)
-        passed = max(seconds for seconds, _ in used)
+        waited = getattr(trainer.datamodule, "waited_seconds", 0.0)  # since the fit began
+        steps = time.perf_counter() - self._then, time.process_time() - self._cpu_then, waited - self._waited
+        walls, processors, waits = zip(*told_by_all(*steps), strict=True)
+        passed, self._waited = max(walls), waited
         self.seconds += passed
-        self.cpu_seconds += sum(seconds for _, seconds in used)
+        self.cpu_seconds += sum(processors)
+        self.wait_seconds += max(waits)
         clips = module.clips_seen - self._bar.n
         self._bar.update(clips)
-        module.log_dict({"clips_per_second": clips / passed, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds})
+        told = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "wait/share": self.wait_share}
+        module.log_dict({"clips_per_second": clips / passed} | told)
         ends = trainer.should_stop or batch_index + 1 >= trainer.num_training_batches  # a checkpoint follows
         if ends or module.clips_seen // clips % 10 == 0:  # reading a loss waits for the device
             self._bar.set_postfix({letter: f"{value:.2f}" for letter, value in finite_losses(trainer, module).items()})
@@ -62,11 +68,17 @@ class ClipBar(pl.Callback):
         if self._bar is not None:
             self._bar.close()  # what is said next begins a line
 
+    @property
+    def wait_share(self) -> float:
+        """Waiting for data, of steps and waiting together."""
+        return self.wait_seconds / max(self.seconds + self.wait_seconds, 1e-9)
+
     def state_dict(self) -> dict:
-        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "wait_seconds": self.wait_seconds}
 
     def load_state_dict(self, state: dict) -> None:
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
+        self.wait_seconds = state.get("wait_seconds", 0.0)
 
 
 def finite_losses(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
@@ -251,9 +263,9 @@ def averaged(module: pl.LightningModule, folder: Path) -> Trained:
 
 
 def spent(trainer: pl.Trainer) -> dict[str, float]:
-    """Seconds, wall clock and processor, spent in training steps, over all parts of the run."""
+    """Seconds, wall clock and processor, in training steps, and the share of waiting, over all parts of the run."""
     bar = next(callback for callback in trainer.callbacks if isinstance(callback, ClipBar))
-    return {"seconds": bar.seconds, "cpu_seconds": bar.cpu_seconds}
+    return {"seconds": bar.seconds, "cpu_seconds": bar.cpu_seconds, "wait_share": bar.wait_share}
 
 
 def is_over(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
