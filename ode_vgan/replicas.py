@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch.distributed as dist
@@ -71,6 +72,22 @@ def follow_the_lead() -> None:
     threading.Thread(target=watch, daemon=True, name="follow-the-lead").start()
 
 
+def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, last: Path | None) -> None:
+    """Train from a checkpoint or from the start; where a process fails, the leading one raises what the first said."""
+    from ode_vgan.report.wandb import finish
+
+    try:
+        trainer.fit(module, data, ckpt_path=last and str(last))
+        part(data)
+    except Exception as error:
+        first = first_error(error, trainer)
+        if first is error:
+            raise
+        raise first from None
+    finally:
+        finish()
+
+
 def first_error(error: Exception, trainer: pl.Trainer) -> Exception:
     """What the leading process is to say when it or another one fails; the others end here, after telling theirs.
 
@@ -83,16 +100,14 @@ def first_error(error: Exception, trainer: pl.Trainer) -> Exception:
     told = _tell(mine)
     if not leads():
         sys.exit(0)  # else Lightning ends the leading process before it can say what went wrong
-    processes = getattr(trainer.strategy.launcher, "procs", [])
+    processes, total, own = getattr(trainer.strategy.launcher, "procs", []), world(), told["rank"] == rank()
     ended = [] if isinstance(error, UserError) else _ended(processes)
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
-    where = f"process {told['rank']} of {world()}"
-    if told["rank"] == rank() and ended:
-        return UserError(
-            f"{ended[0]} of {world()} is gone (killed, or out of memory); type the command again to go on."
-        )
-    if told["rank"] == rank() or told["line"] == line != "":
+    _forget(processes)
+    where = f"process {told['rank']} of {total}"
+    if own and ended:
+        gone = f"{ended[0]} of {total} is gone (killed, or out of memory)"
+        return UserError(f"{gone}; type the command again to go on from the last checkpoint.")
+    if own or told["line"] == line != "":
         return error
     return UserError(f"{where}: {told['line']}") if told["line"] else RuntimeError(f"{where}: {told['trace']}")
 
@@ -103,6 +118,18 @@ def _tell(mine: dict) -> dict:
         return json.loads(dist.distributed_c10d._get_default_store().compare_set(FAILED, "", json.dumps(mine)))
     except (RuntimeError, ValueError):  # the one that holds the store is gone
         return mine
+
+
+def _forget(processes: list) -> None:
+    """End the processes that this one started, so that it may say what went wrong, or start others."""
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if processes:
+        for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name, None)
+        processes.clear()  # Lightning's observer has the same list, and would end this process too
+    dist.destroy_process_group()
 
 
 def _ended(processes: list) -> list[str]:
