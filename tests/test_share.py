@@ -103,7 +103,7 @@ def test_it_may_be_moved_and_no_file_names_a_folder_of_this_machine(made: Path, 
 
 
 def test_paths_of_this_machine_keep_their_last_part():
-    told = {"a": ["/home/me/clips", "python train.py data.source=/data/x/y.tar tag=a/b"], "b": "~/w/z.pt", "n": 1}
+    told = {"a": ["/somewhere/me/clips", "python train.py data.source=/data/x/y.tar tag=a/b"], "b": "~/w/z.pt", "n": 1}
     assert without_paths(told) == {"a": ["clips", "python train.py data.source=y.tar tag=a/b"], "b": "z.pt", "n": 1}
     assert without_paths("https://host/a/b and a/b/c, 1/2") == "https://host/a/b and a/b/c, 1/2"
 
@@ -131,6 +131,20 @@ def test_a_checkpoint_that_was_not_judged_says_so(made: Path, clips: Path, tmp_p
     other = made_run(tmp_path / "other", clips, seen=32)
     shutil.copy(made / "evaluation.json", other)  # of 64 clips: not about this one
     assert "has not been judged" in (export_run(other, tmp_path / "out", texts=["a"]) / "README.md").read_text()
+
+
+def test_a_verdict_on_the_kept_checkpoint_of_the_same_weights_counts_and_on_others_not(clips: Path, tmp_path: Path):
+    run = made_run(tmp_path / "run", clips, looks=[32])
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(content | {"more": 1}, run / "checkpoints" / "clips_000000064.ckpt")
+    (run / "judged").mkdir()
+    for name, look, value in (("a", 64, 7.0), ("b", 32, 9.0)):
+        asked = {"checkpoint_sha256": file_sha256(run / "checkpoints" / f"clips_{look:09d}.ckpt")}
+        found = {"results": [RESULT | {"value": value, "protocol": PROTOCOL}]}
+        (run / "judged" / f"{name}.json").write_text(json.dumps({"asked": asked, "found": found}))
+    (run / "judged" / "c.json").write_text("{")
+    text = (export_run(run, tmp_path / "out", texts=["a"]) / "README.md").read_text()
+    assert "| fd20_hog3d | test | 7 [11, 14] |" in text and "| 9 [11, 14] |" not in text
 
 
 def test_requirements_pin_what_is_installed():

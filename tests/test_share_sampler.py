@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from ode_vgan.errors import UserError
 from ode_vgan.generator import Latents
 from ode_vgan.runs import Trained
 from ode_vgan.share.export import export_run
-from ode_vgan.share.sampler import TOLERANCE, runtime, write_sampler
+from ode_vgan.share.sampler import TOLERANCE, write_sampler
+from ode_vgan.share.traced import runtime
 from ode_vgan.temporal.noise import clip_noise
 from tests.made_runs import made_config, made_run
 from tests.tiny import REPOSITORY
@@ -94,6 +96,15 @@ def test_a_file_makes_the_generators_frames_for_any_number_of_clips(family: str,
     found = run_file(next(tmp_path.glob("sampler.[op]*")), inputs)
     assert found.shape == wanted.shape and float((found - wanted).abs().max()) <= TOLERANCE
     assert not run.generator.training
+    assert not any(str(REPOSITORY).encode() in content for content in contents(next(tmp_path.glob("sampler.[op]*"))))
+
+
+def contents(path: Path) -> list[bytes]:
+    """A file, or those in it."""
+    if not zipfile.is_zipfile(path):
+        return [path.read_bytes()]
+    with zipfile.ZipFile(path) as archive:
+        return [archive.read(name) for name in archive.namelist()]
 
 
 @pytest.mark.parametrize("kind", KINDS)

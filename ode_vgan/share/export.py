@@ -45,43 +45,40 @@ def export_run(
     Raises:
         UserError: no such run, a folder that is not empty, or an embedder that cannot be given away.
     """
-    from ode_vgan.cli.sample import run_folder
     from ode_vgan.runs import find_checkpoint, load, read_checkpoint, write_json
 
     if is_exported(run):
         raise UserError(f"{run} is an exported folder already; copy it, or name the run that it came from.")
     checkpoint = find_checkpoint(run)
-    trained, state = load(checkpoint), read_checkpoint(checkpoint)["state_dict"]
+    trained, extras = load(checkpoint), []
     texts = list(texts) or held_out_captions(trained.config, CLIPS)
-    licence = licence or ("apache-2.0" if trained.config["data"].get("source") in ("emoji", "shapes") else "other")
     with fresh_folder(out) as folder:
         save_state(trained.generator.state_dict(), folder / WEIGHTS)
         if critics:
-            save_state(part_of(state, "critics."), folder / CRITICS)
+            save_state(part_of(read_checkpoint(checkpoint)["state_dict"], "critics."), folder / CRITICS)
+            extras.append(f"`{CRITICS}` holds the critics, for who goes on training.")
         config = without_paths(trained.config) | {"embed": copy_embedder(trained.config["embed"], folder / EMBED)}
         sums = {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
         told = {"kind": KIND, "format": FORMAT, "clips_seen": trained.clips_seen, "sha256": sums, "config": config}
         write_json(folder / CONFIG, told)
         (folder / "requirements.txt").write_text(requirements())
         write_samples(trained, texts, folder / "samples")
-        extras = more(trained, folder) if more else []
-        if critics:
-            extras.append(
-                f"`{CRITICS}` holds the critics, for who goes on training; `config.json` says how they are built."
-            )
-        results = judged_results(run_folder(checkpoint), same_weights(checkpoint, trained), trained.clips_seen)
-        started = without_paths(started_of(run_folder(checkpoint)))
-        shown = card(
-            replace(trained, config=config),
-            results,
-            name=out.resolve().name,
-            licence=licence,
-            texts=texts,
-            started=started,
-            extras=extras,
-        )
-        (folder / CARD).write_text(shown, encoding="utf-8")
+        extras += more(trained, folder) if more else []
+        named = {"name": out.resolve().name, "licence": licence, "texts": texts, "extras": extras}
+        (folder / CARD).write_text(_card(trained, config, named), encoding="utf-8")
     return out
+
+
+def _card(trained: "Trained", config: dict, named: dict) -> str:
+    """The card, from what lies in the run's folder; `config` names no folder of this machine."""
+    from ode_vgan.cli.sample import run_folder
+
+    folder = run_folder(trained.checkpoint)
+    results = judged_results(folder, same_weights(trained), trained.clips_seen)
+    ours = config["data"].get("source") in ("emoji", "shapes")
+    licence = named["licence"] or ("apache-2.0" if ours else "other")
+    started = without_paths(started_of(folder))
+    return card(replace(trained, config=config), results, **{**named, "licence": licence, "started": started})
 
 
 @contextmanager
@@ -114,12 +111,13 @@ def _umask() -> int:
     return mask
 
 
-def same_weights(checkpoint: Path, trained: "Trained") -> set[str]:
-    """sha256 of the checkpoint, and of the run's kept one of as many clips where its averaged weights are the same."""
+def same_weights(trained: "Trained") -> set[str]:
+    """sha256 of its checkpoint, and of the one that the run kept after as many clips if its weights are the same."""
     from ode_vgan.runs import load
 
-    found, kept = {file_sha256(checkpoint)}, checkpoint.with_name(f"clips_{trained.clips_seen:09d}.ckpt")
-    if kept.is_file() and kept != checkpoint:
+    own = trained.checkpoint
+    found, kept = {file_sha256(own)}, own.with_name(f"clips_{trained.clips_seen:09d}.ckpt")
+    if kept.is_file() and kept != own:
         theirs, ours = load(kept).generator.state_dict(), trained.generator.state_dict()
         if theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours):
             found.add(file_sha256(kept))
