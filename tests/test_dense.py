@@ -8,8 +8,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import normalize
+from torchdiffeq._impl.rk_common import rk4_step_func
 
+from ode_vgan.bench.calls import WAITS, count_calls
+from ode_vgan.bench.memory import live_bytes
 from ode_vgan.errors import UserError
+from ode_vgan.temporal import fused_ode
 from ode_vgan.temporal.dense import Nodes, read_off, rk4_nodes, steps_within
 from ode_vgan.temporal.ode import OdePath
 from tests.test_ode import CONFIGS
@@ -147,3 +151,85 @@ def test_the_config_differs_from_ode_in_the_solver_alone():
     ours, ode = (OmegaConf.load(CONFIGS / f"{name}.yaml") for name in ("ode_dense", "ode"))
     differing = {key for key in ode if ode._get_node(key)._value() != ours._get_node(key)._value()}
     assert differing == {"solver", "step_seconds"} and set(ours) == set(ode)
+
+
+def test_a_step_is_torchdiffeqs_classical_step_to_round_off():
+    """Its method called rk4 is the 3/8 rule; the classical step is beside it."""
+    z0, c = given()
+    field = path().field
+    context = field.context(c)
+    nodes, state, dt = field.rk4_nodes(z0, context, 0.2, 5), z0, torch.tensor(0.2, dtype=torch.float64)
+    for k in range(5):
+        t = k * dt
+        state = state + rk4_step_func(lambda s, z, perturb=None: field.at(s, z, context), t, dt, t + dt, state)
+        assert torch.allclose(nodes.states[k + 1], state, rtol=1e-13, atol=1e-14)
+
+
+def gradients(model: OdePath, z0: Tensor, times: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    z0 = z0.clone().requires_grad_()
+    z = model(z0, times, c)
+    return z, *torch.autograd.grad(z.sin().sum(), [z0, *model.parameters()])
+
+
+def test_a_long_path_goes_over_its_steps_twice_and_finds_the_same(monkeypatch):
+    z0, c = given()
+    times = uneven() * 4
+    for sign in (1.0, -1.0):
+        monkeypatch.setattr(fused_ode, "KEPT_STEPS", 128)
+        whole = gradients(path(), z0, sign * times, c)
+        monkeypatch.setattr(fused_ode, "KEPT_STEPS", 7)
+        pieces = gradients(path(), z0, sign * times, c)
+        assert path().nfe == 0 and torch.equal(whole[0], pieces[0])
+        assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-12) for a, b in zip(whole, pieces, strict=True))
+
+
+def test_memory_of_a_long_path_grows_by_its_states_and_not_by_activations(monkeypatch):
+    monkeypatch.setattr(fused_ode, "KEPT_STEPS", 4)
+    z0, c = given()
+    model = path(step_seconds=0.1)
+    peaks = []
+    for seconds in (3.2, 6.4):
+        times = torch.linspace(0, seconds, 16, dtype=torch.float64)
+        peaks.append(live_bytes(lambda times=times: model(z0, times, c).square().sum().backward()).peak)
+    states = 32 * z0.numel() * 8  # of the further steps
+    assert peaks[1] - peaks[0] <= 6 * states
+
+
+def test_reading_off_takes_memory_of_the_path_and_not_of_times_by_steps():
+    nodes = Nodes(*torch.randn(2, 401, 2, 3))
+    since = torch.rand(2, 1000) * 40
+    assert live_bytes(lambda: read_off(nodes, since, 0.1)).peak <= 12 * 2 * 1000 * 3 * 4
+
+
+HINTED = [(1, False), (1, True), (2, False), (3, True)]
+
+
+@pytest.mark.parametrize(("order", "time_input"), HINTED)
+def test_a_path_within_given_seconds_is_the_same_and_waits_for_nothing(order: int, time_input: bool):
+    z0, c = given()
+    model, times = path(order, time_input), uneven()
+    span = float((times[:, -1] - times[:, 0]).max())
+    for sign in (1.0, -1.0):
+        assert torch.equal(model.within(z0, sign * times, c, sign * span), model(z0, sign * times, c))
+    calls = count_calls(lambda: model.within(z0, times, c, span).square().sum().backward())
+    assert calls.of(WAITS) == 0 and calls.by_name["lift_fresh"] == 0  # numbers neither read back nor sent
+    with pytest.raises(UserError, match="solver=dopri5 asks its times for its steps"):
+        path(solver="dopri5").within(z0, times, c, span)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("order", "backend"),
+    [(1, "eager"), (2, "eager"), pytest.param(3, "aot_eager", marks=SLOW), pytest.param(1, "inductor", marks=SLOW)],
+)
+def test_torch_compile_takes_the_whole_path_in_one_graph(order: int, backend: str):
+    z0, c = given()
+    model, times = path(order), uneven(frames=3)
+    compiled = torch.compile(model.within, fullgraph=True, backend=backend)
+    found = []
+    for solve in (model.within, compiled):
+        z = solve(z0, times, c, 0.35 if backend == "eager" else 1.0)
+        found.append((z, *torch.autograd.grad(z.sin().sum(), list(model.field.parameters()))))
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-11) for a, b in zip(*found, strict=True))

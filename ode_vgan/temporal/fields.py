@@ -81,7 +81,7 @@ class ConditionedMlp(nn.Module):
 
 def time_features(t: Tensor) -> Tensor:
     """Smooth bounded features (..., 8) of t (...) seconds: sine and cosine at four frequencies."""
-    angle = t.unsqueeze(-1) * t.new_tensor(TIME_FREQUENCIES_HZ) * (2 * math.pi)
+    angle = torch.stack([t * (2 * math.pi * hz) for hz in TIME_FREQUENCIES_HZ], -1)  # no table is sent to the device
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 

@@ -1,5 +1,6 @@
 """The latent path as the solution of an ordinary differential equation."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -73,14 +74,44 @@ class SolvedPath(TemporalModel):
         """What the solver follows: the field itself, or the field under a noise that `seeds` name."""
         return self.field.at
 
+    def within(self, z0: Tensor, times: Tensor, c: Tensor, seconds: float, seeds: Tensor | None = None) -> Tensor:
+        """As `forward` of a DENSE solver, without reading a number of `times` back from its device.
+
+        The caller answers for the times: they rise (fall where `seconds` is below 0) and end within so many seconds of
+        the first. So nothing waits for the device, and what runs depends on shapes and `seconds` alone: it may be
+        captured as a CUDA graph, and torch.compile takes it whole.
+
+        Args:
+            seconds: the longest span of a clip; below 0 backward. It sets the number of steps.
+            z0, times, c, seeds: as in `forward`.
+
+        Raises:
+            UserError: the solver is not DENSE.
+        """
+        if self.solver not in DENSE:
+            raise UserError(f"solver={self.solver} asks its times for its steps; `within` takes one of {DENSE}.")
+        dtype = torch.promote_types(z0.dtype, torch.float32)
+        with torch.autocast(z0.device.type, enabled=False):
+            state, c = self.field.start(z0.to(dtype), c.to(dtype)), c.to(dtype)
+            steps = steps_within(seconds, self.step_seconds)
+            motion, way = self.motion(state, seeds), math.copysign(1.0, seconds)
+            path = self._on_grid(motion, state, times.to(dtype), self.field.context(c), way=way, steps=steps)
+            return path[..., : self.dim]
+
     def _solve_dense(self, motion: Motion, state: Tensor, times: Tensor, context: Tensor) -> Tensor:
-        start = times[..., :1]
-        span = times[..., -1:] - start
-        low, high = torch.aminmax(span)
-        steps = steps_within(max(abs(float(low)), abs(float(high))), self.step_seconds)
-        self.nfe = 4 * steps + 1
-        alike = bool(low * high >= 0)  # all clips run the same way
+        span = times[..., -1:] - times[..., :1]
+        low, high = torch.stack(torch.aminmax(span)).tolist()  # one transfer from the device
+        steps = steps_within(max(abs(low), abs(high)), self.step_seconds)
+        alike = low * high >= 0  # all clips run the same way
         way = 1.0 if alike and high > 0 else -1.0 if alike else span.sign()
+        return self._on_grid(motion, state, times, context, way=way, steps=steps)
+
+    def _on_grid(
+        self, motion: Motion, state: Tensor, times: Tensor, context: Tensor, *, way: float | Tensor, steps: int
+    ) -> Tensor:
+        """So many steps from the first time, and the states at all times; `way` is 1 or -1, of all or (B, 1)."""
+        self.nfe = 4 * steps + 1
+        start = times[..., :1]
         nodes = self._fused(motion, state, context, way, steps) if isinstance(way, float) else None
         if nodes is None:
             nodes = rk4_nodes(
@@ -90,7 +121,7 @@ class SolvedPath(TemporalModel):
 
     def _fused(self, motion: Motion, state: Tensor, context: Tensor, way: float, steps: int) -> Nodes | None:
         """The field's own solve, where it has one and nothing else drives the state."""
-        if torch.jit.is_tracing():  # an export holds no function of our own
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():  # neither holds a function of our own
             return None
         own = getattr(self.field, "rk4_nodes", None)
         return own(state, context, way * self.step_seconds, steps) if own and motion == self.field.at else None
