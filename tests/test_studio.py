@@ -212,7 +212,8 @@ def test_a_waiting_question_is_dropped_when_a_newer_one_comes():
     assert results == ["newer", "dropped"]
 
 
-def test_a_rendering_stops_between_chunks_when_its_page_asks_anew(studio):
+def test_a_rendering_stops_between_chunks_when_its_page_asks_anew(studio, monkeypatch):
+    monkeypatch.setattr(type(studio.runs["ode"].generator), "chunk", lambda self, clips: 50)
     asked = asked_clip({"run": "ode", "text": "a", "times": [i / 100 for i in range(200)], "page": "z", "turn": 1})
     steps = []
 

@@ -20,7 +20,6 @@ ABLE = ("continuous", "any_gap", "backward", "extrapolates", "step_noise")
 AXES_CLIPS = 48
 CAPTIONS = 24
 DENSE = 129  # points of a drawn path
-CHUNK_FRAMES = 64
 
 
 class Rendered(NamedTuple):
@@ -101,9 +100,10 @@ class Playable:
         check_pixels(len(asked.times), self.data["size"])
         w, z, c = self._path(asked)
         parts = []
-        for i in range(0, z.shape[1], CHUNK_FRAMES):
+        step = self.generator.chunk(1)
+        for i in range(0, z.shape[1], step):
             go_on()
-            parts.append(to_uint8(self.generator.decoder(w, z[:, i : i + CHUNK_FRAMES], c).clamp(-1, 1).cpu()))
+            parts.append(to_uint8(self.generator.decoder(w, z[:, i : i + step], c).clamp(-1, 1).cpu()))
         frames = torch.cat(parts, 1)[0].numpy()
         return Rendered(frames, self.temporal.nfe, time.perf_counter() - begin)
 
