@@ -1,6 +1,7 @@
 """Batches of drawn clips: batch k is a function of the seed and k alone, and nothing is read from a disk."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
@@ -102,7 +103,7 @@ class DrawnData(pl.LightningDataModule):
             if not 1 <= value < OTHERS:
                 raise UserError(f"data.{name} is out of range: workers and val_clips from 0, others from 1. Change it.")
         self.source, self.skipped, self.start_batch = f"drawn-{distribution.name}", {}, 0
-        self.ahead: Ahead | None = None
+        self._ahead: Callable[[], Ahead | None] = lambda: None
         self.embed, self.distribution, self.clips, self.batch = cached(embed), distribution, clips, batch
         self.frames, self.size, self.workers, self.seed = frames, size, workers, seed
         times = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
@@ -149,17 +150,19 @@ class DrawnData(pl.LightningDataModule):
         def batches(number: int) -> PositionBatches:
             return PositionBatches(len(windows), batch, seed, lambda: number, rank=rank, world=world)
 
-        self.ahead = Ahead(windows, batches, lambda: self.start_batch, workers=self.workers)
-        return self.ahead
+        ahead = Ahead(windows, batches, lambda: self.start_batch, workers=self.workers)
+        self._ahead = weakref.ref(ahead)  # in a cycle with it, its workers would end 5 s later, by the collector
+        return ahead
 
     def teardown(self, stage: str | None = None) -> None:
-        if self.ahead is not None:
-            self.ahead.close()
+        if (ahead := self._ahead()) is not None:
+            ahead.close()
 
     @property
     def waited_seconds(self) -> float:
         """That training has waited so far for batches."""
-        return 0.0 if self.ahead is None else self.ahead.waited_seconds
+        ahead = self._ahead()
+        return 0.0 if ahead is None else ahead.waited_seconds
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         if self.trainer is not None and self.trainer.training:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -119,7 +120,7 @@ class ClipData(pl.LightningDataModule):
         self.val_set: ClipWindows | None = None
         self.test_set: ClipWindows | None = None
         self.checked = False
-        self.ahead: Ahead | None = None
+        self._ahead: Callable[[], Ahead | None] = lambda: None
 
     def setup(self, stage: str | None = None) -> None:
         if not self.checked:
@@ -141,17 +142,19 @@ class ClipData(pl.LightningDataModule):
         def batches(number: int) -> PositionBatches:
             return PositionBatches(clips, batch, seed, lambda: number, rank=rank, world=world)
 
-        self.ahead = Ahead(self.train_set, batches, lambda: self.start_batch, workers=self.workers)
-        return self.ahead
+        ahead = Ahead(self.train_set, batches, lambda: self.start_batch, workers=self.workers)
+        self._ahead = weakref.ref(ahead)  # in a cycle with it, its workers would end 5 s later, by the collector
+        return ahead
 
     def teardown(self, stage: str | None = None) -> None:
-        if self.ahead is not None:
-            self.ahead.close()
+        if (ahead := self._ahead()) is not None:
+            ahead.close()
 
     @property
     def waited_seconds(self) -> float:
         """That training has waited so far for batches."""
-        return 0.0 if self.ahead is None else self.ahead.waited_seconds
+        ahead = self._ahead()
+        return 0.0 if ahead is None else ahead.waited_seconds
 
     def test_dataloader(self) -> DataLoader:
         """Every test clip once, in the same window each time."""
