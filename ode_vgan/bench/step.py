@@ -58,7 +58,8 @@ def cycle(contender: Contender, steps: int) -> None:
 
 
 def losses_apart(ours: Contender, plain: Contender, plainly: Callable) -> float:
-    """Largest relative difference of what a first step tells, penalties in it, from the same new weights."""
+    """Largest relative difference of what a first step tells, penalties in it, from the same new weights; of what is
+    below 0.01 in size, the difference in hundredths."""
     told = []
     fresh = [Contender(one.config, 12.0, str(one.device)) for one in (ours, plain)]
     fresh[0].module.load_state_dict(fresh[1].module.state_dict())
@@ -68,4 +69,4 @@ def losses_apart(ours: Contender, plain: Contender, plainly: Callable) -> float:
         one.penalty_step()
     mine, theirs = told
     names = [name for name in theirs if name.partition("/")[0] in ("critic", "generator", "penalty")]
-    return max(abs(mine[name] - theirs[name]) / max(abs(theirs[name]), 1e-3) for name in names)
+    return max(abs(mine[name] - theirs[name]) / max(abs(theirs[name]), 1e-2) for name in names)
