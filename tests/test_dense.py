@@ -201,6 +201,18 @@ def test_reading_off_takes_memory_of_the_path_and_not_of_times_by_steps():
     assert live_bytes(lambda: read_off(nodes, since, 0.1)).peak <= 12 * 2 * 1000 * 3 * 4
 
 
+def test_the_solve_and_its_gradient_read_no_number_from_their_device():
+    """On meta, where reading one is an error."""
+    model = path().to("meta")
+    z0, times, c = (tensor.to("meta") for tensor in (given()[0], uneven(), given()[1]))
+    for field_solves in (True, False):
+        context = model.field.context(c)
+        motion = model.field.at if field_solves else lambda *a: model.field.at(*a)  # the latter step by step
+        z = model._on_grid(motion, z0, times, context, way=-1.0, steps=3)
+        z.square().sum().backward()
+        assert z.shape == (4, 6, 5)
+
+
 HINTED = [(1, False), (1, True), (2, False), (3, True)]
 
 
