@@ -35,6 +35,7 @@ NOISE = (  # of Lightning's warnings, what does not hold here
     "LeafSpec",
     "in eval mode at the start",
     "Experiment logs directory",
+    "Checkpoint directory",
     "smaller than the logging interval",
 )
 
@@ -200,6 +201,7 @@ def conclude(
     """Write metrics.json and curves, say where things are; leave with 128 + n after a signal n."""
     from ode_vgan.callbacks import EveryClips, StopOnSignal, spent
     from ode_vgan.report.curves import plot_curves
+    from ode_vgan.report.objective import told
     from ode_vgan.runs import write_json
     from ode_vgan.scaling.ledger import append, rows_of_run
 
@@ -229,19 +231,6 @@ def conclude(
     print(f"Trained on {module.clips_seen:,} clips. {told(score)}Look at:")
     for name in module.looks:
         print(f"  {folder / name}")
-
-
-def told(score: dict[str, float]) -> str:
-    """The last scores in words: distances beside those of real clips, validation scores as they are."""
-    distances = [
-        f"{name.removeprefix('score/')} {value:.1f} (real clips against real clips {score[f'{name}_real']:.1f})"
-        for name, value in score.items()
-        if f"{name}_real" in score
-    ]
-    shares = [f"{name} {value:.3f}" for name, value in score.items() if name.startswith("val/")]
-    return "".join(
-        f"{'; '.join(some)}{rest}. " for some, rest in ((distances, "; lower is better"), (shares, "")) if some
-    )
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -1,6 +1,6 @@
 """What happens around the training step: how fast it goes, what is looked at, how a run is stopped."""
 
-import math
+import logging
 import signal
 import time
 from io import BytesIO
@@ -11,14 +11,16 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
+from ode_vgan.bounds import check_bounds
 from ode_vgan.data.clips import write_atomic
-from ode_vgan.errors import DivergedError
 from ode_vgan.processes import told_by_all
 from ode_vgan.report.video import grid_png, write_clips_mp4
 from ode_vgan.runs import Trained
 
 if TYPE_CHECKING:
     from ode_vgan.metrics.during import TrainingScore
+
+log = logging.getLogger(__name__)
 
 
 class ClipBar(pl.Callback):
@@ -85,11 +87,10 @@ def finite_losses(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, 
     """The last step's losses by the letters of `module.shown_losses`.
 
     Raises:
-        DivergedError: one is not finite.
+        DivergedError: one, or a gradient, is beyond its bounds.
     """
     logged = {name: float(trainer.callback_metrics[name]) for name in module.shown_losses.values()}
-    if not all(map(math.isfinite, logged.values())):
-        raise DivergedError(f"a loss is {logged} after {module.clips_seen:,} clips. Lower the step sizes.")
+    check_bounds(module, logged, module.config.get("diverged", {}))
     return {letter: logged[name] for letter, name in module.shown_losses.items()}
 
 
@@ -169,8 +170,12 @@ class EveryClips(pl.Callback):
             self._look(trainer, module)
 
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.together or trainer.is_global_zero:
-            self.look(trainer, module)
+        try:
+            if self.together or trainer.is_global_zero:
+                self.look(trainer, module)
+        except OSError as error:
+            clips = f"{module.clips_seen:,}"
+            log.warning("No %s at %s clips: %s. Training goes on.", type(self).__name__.lower(), clips, error)
         self.looked_at = module.clips_seen
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -188,7 +188,7 @@ class VideoGan(GanTraining):
         warm = min(1.0, (self.clips_seen + 1) / max(1.0, self.warmup_clips))
         for optimizer in self.optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = group["full_lr"] * warm
+                group["lr"] = group["full_lr"] * warm * self.step_scale
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         temporal = list(self.generator.temporal.parameters())

@@ -141,7 +141,7 @@ class PublishedGan(GanTraining):
         left = 1.0 if self.decay_clips is None else max(0.0, 1 - self.clips_seen / self.decay_clips)
         for optimizer in self.optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = group["full_lr"] * left
+                group["lr"] = group["full_lr"] * left * self.step_scale
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         names = list(self.recipe)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ MAY_DIFFER = (
     "max_cpu_seconds",
     "max_macs",
     "tick_clips",
+    "checkpoints",
+    "diverged",
     "ledger",
     "logger",
     "trainer",
@@ -197,6 +200,8 @@ def read_checkpoint(path: Path) -> dict:
         UserError: unreadable, or not of this project.
     """
     try:
+        if part := _changed(path):
+            raise ValueError(f"{part} is not as it was written")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -207,6 +212,16 @@ def read_checkpoint(path: Path) -> dict:
     if not whole or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{path} is not a checkpoint of ode_vgan: it holds no config. Name a run that train.py wrote.")
     return content
+
+
+def _changed(path: Path) -> str | None:
+    """A part of a checkpoint that is not as it was written; torch itself compares no checksums."""
+    if not zipfile.is_zipfile(path):
+        return None  # for torch to say what it is
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        packed = [one for one in parts if one.compress_size != one.file_size or one.compress_type or one.external_attr]
+        return archive.testzip() or next((one.filename for one in packed), None)
 
 
 def build_generator(config: dict, trusted: tuple[str, ...] = ("ode_vgan.",)) -> Generator:

@@ -31,6 +31,8 @@ class Training(pl.LightningModule):
         shown_losses: letter -> name under which a loss is logged; the bar shows them and a run ends where one is not
             finite.
         looks: files of the run folder that its end names.
+        step_scale: of all step sizes; below 1 after the run diverged and went back.
+        rollbacks: what led to that, oldest first: `to_clips`, `step_scale`, `reason`.
     """
 
     shown_losses: dict[str, str] = {}
@@ -41,6 +43,7 @@ class Training(pl.LightningModule):
         self.max_clips = max_clips
         self.config: dict = {}
         self.clips_seen = 0
+        self.step_scale, self.rollbacks = 1.0, []
         self.register_buffer("clips", torch.zeros((), dtype=torch.int64))  # the same in checkpoints
         self.register_state_dict_pre_hook(lambda module, *_: module.clips.fill_(module.clips_seen))
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "clips_seen", int(module.clips)))
@@ -74,7 +77,18 @@ class Training(pl.LightningModule):
         raise NotImplementedError
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["ode_vgan"] = {"config": self.config, "clips_seen": self.clips_seen}
+        told = {"config": self.config, "clips_seen": self.clips_seen, "step_scale": self.step_scale}
+        checkpoint["ode_vgan"] = told | {"rollbacks": self.rollbacks}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        told = checkpoint.get("ode_vgan", {})
+        self.step_scale, self.rollbacks = told.get("step_scale", 1.0), told.get("rollbacks", [])
+
+    def on_train_start(self) -> None:
+        if self.rollbacks:
+            scale = {"rollbacks": float(len(self.rollbacks)), "step_scale": self.step_scale}
+            for logger in self.trainer.loggers:
+                logger.log_metrics(scale | {"clips": float(self.clips_seen)}, self.trainer.global_step)
 
 
 class GanTraining(Training):

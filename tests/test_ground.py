@@ -30,6 +30,7 @@ LIGHTNING_FILES = {
     "train.py",
     "ode_vgan/training.py",
     "ode_vgan/callbacks.py",
+    "ode_vgan/checkpoints.py",
     "ode_vgan/replicas.py",
     "ode_vgan/data/loader.py",
     "ode_vgan/data/drawn_loader.py",

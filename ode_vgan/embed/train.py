@@ -129,7 +129,7 @@ class ClipTraining(Training):
 
     def _step(self, loss: Tensor) -> float:
         optimizer = self.optimizers()
-        step_size = self.lr * self._share()
+        step_size = self.lr * self._share() * self.step_scale
         for group in optimizer.param_groups:
             group["lr"] = step_size
         optimizer.zero_grad(set_to_none=True)

@@ -30,3 +30,16 @@ def best_score(folder: Path, protocols: Sequence[str]) -> float | None:
     values = [float(row[f"score/{name}"]) for row in rows if row.get(f"score/{name}")]
     best = min if METRICS[parse_protocol(key).metric].better == "lower" else max
     return best((value for value in values if math.isfinite(value)), default=None)
+
+
+def told(score: dict[str, float]) -> str:
+    """The last scores in words: distances beside those of real clips, validation scores as they are."""
+    distances = [
+        f"{name.removeprefix('score/')} {value:.1f} (real clips against real clips {score[f'{name}_real']:.1f})"
+        for name, value in score.items()
+        if f"{name}_real" in score
+    ]
+    shares = [f"{name} {value:.3f}" for name, value in score.items() if name.startswith("val/")]
+    return "".join(
+        f"{'; '.join(some)}{rest}. " for some, rest in ((distances, "; lower is better"), (shares, "")) if some
+    )

@@ -1,0 +1,46 @@
+"""Laws of runs that meet a fault: train.py in its own process, with the fault done for real."""
+
+import json
+
+import torch
+
+from tests.test_train import train, weights
+
+
+def losses_of(run) -> list[float]:
+    return [event["step_scale"] for event in json.loads((run / "metrics.json").read_text())["rollbacks"]]
+
+
+DIVERGES = ("model.generator_lr=1.0e+12", "model.warmup_clips=0", "diverged.then=rollback", "diverged.factor=1.0e-15")
+
+
+def test_a_run_that_diverges_goes_back_and_finishes_with_smaller_steps_also_after_a_resume(tmp_path):
+    done = train(tmp_path, *DIVERGES, "max_clips=16")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Goes on at 0 clips with steps times 1e-15") == 1 and "Traceback" not in done.stderr
+    run = tmp_path / "run"
+    event = json.loads((run / "metrics.json").read_text())["rollbacks"]
+    assert [(one["to_clips"], one["step_scale"]) for one in event] == [(0, 1e-15)] and "a loss is" in event[0]["reason"]
+    assert "step_scale" in (run / "metrics.csv").read_text().splitlines()[0]
+    assert all(bool(value.isfinite().all()) for value in weights(run).values() if value.is_floating_point())
+    done = train(tmp_path, *DIVERGES, "max_clips=24")  # at the steps before it, the longer run would diverge
+    assert done.returncode == 0 and losses_of(run) == [1e-15], done.stderr
+
+
+def test_a_run_that_no_rollback_helps_stops_with_the_reason_and_the_last_good_checkpoint(tmp_path):
+    done = train(tmp_path, *DIVERGES[:3], "diverged.times=1")
+    assert done.returncode == 2 and "1 rollbacks, to steps 0.5 times as large, did not help" in done.stderr
+    assert "Traceback" not in done.stderr and json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert all(bool(value.isfinite().all()) for value in weights(tmp_path / "run").values())
+
+
+def test_a_broken_last_checkpoint_changes_nothing_but_one_line(tmp_path):
+    done = train(tmp_path, "max_clips=16")
+    assert done.returncode == 0, done.stderr
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    expected = weights(tmp_path / "run")
+    last.write_bytes(last.read_bytes()[:1000])
+    done = train(tmp_path, "max_clips=16")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.count("Goes on from earlier-1.ckpt, at 8 clips") == 1
+    assert all(torch.equal(value, weights(tmp_path / "run")[name]) for name, value in expected.items())
