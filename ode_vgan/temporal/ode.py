@@ -35,7 +35,8 @@ class SolvedPath(TemporalModel):
         steps_per_frame: steps in each frame gap, for FIXED_STEP.
         step_seconds: the step of a DENSE solver. For FIXED_STEP the longest: a gap longer than steps_per_frame of these
             gets more steps, in all clips of the batch; None: no limit.
-        adjoint: solve backward for the gradient. Constant memory, about three times slower at 16 frames.
+        adjoint: solve backward for the gradient. Memory of one step, about three times slower at 16 frames. A DENSE
+            solver has none: its long solves keep their states alone, see `fused_ode`.
     """
 
     continuous = True
