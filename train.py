@@ -105,6 +105,7 @@ def attempt(config: dict, data: "pl.LightningDataModule", folder: Path, window: 
     from ode_vgan.processes import leads
     from ode_vgan.provenance import started
     from ode_vgan.replicas import fit
+    from ode_vgan.report.csvlog import forget_after
     from ode_vgan.runs import CHECKPOINT, remember, write_json
     from ode_vgan.scaling.count import clips_within
 
@@ -119,6 +120,8 @@ def attempt(config: dict, data: "pl.LightningDataModule", folder: Path, window: 
     if resumes and (reason := used_up(last, module.max_clips, config)):
         print(f"{folder} already has {reason} to train it further.")
         return
+    if resumes and leads():
+        forget_after(folder / "metrics.csv", last["ode_vgan"]["clips_seen"])
     del last  # Lightning reads its own
     score = build(config["metrics"], trusted=("",)) or None
     if score is not None:
