@@ -70,8 +70,8 @@ def check_kinds(name: str, signature: inspect.Signature, arguments: dict[str, An
 def _fits(found: Any, kinds: tuple[type, ...]) -> bool:
     if isinstance(found, bool | str | None):
         return type(found) in kinds
-    if isinstance(found, float) and not math.isfinite(found):
-        return math.isinf(found) and float in kinds
+    if isinstance(found, float) and float in kinds:
+        return not math.isnan(found)
     number = isinstance(found, int | float) and abs(found) < LARGEST
     return number and (float in kinds or int in kinds and found == int(found))
 
