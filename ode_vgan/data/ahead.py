@@ -1,18 +1,25 @@
 """Batches loaded before they are asked for."""
 
 import atexit
+import logging
 import queue
+import signal
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ode_vgan.errors import UserError
+
 DEPTH = 2  # batches that each worker, or the thread, is ahead
 POLL_SECONDS = 0.1
+RESTARTS = 3  # of workers that die over one batch
+
+log = logging.getLogger(__name__)
 
 
 class Ahead(Iterable[dict]):
@@ -53,11 +60,28 @@ class Ahead(Iterable[dict]):
             self._begin(number)
         while True:
             begin = time.perf_counter()
-            batch = next(self._source)
+            batch = self._next(number)
             self.waited_seconds += time.perf_counter() - begin
             self._given, self._last = number, batch
             yield batch
             number += 1
+
+    def _next(self, number: int) -> dict:
+        """Batch `number`; where a worker died over it, by workers begun anew."""
+        for left in reversed(range(RESTARTS + 1)):
+            try:
+                return next(self._source)
+            except RuntimeError as error:
+                if not self.workers or "DataLoader worker" not in str(error):
+                    raise
+                why = str(error).partition(". ")[0]
+            if left:
+                log.warning("%s. %d workers are begun anew at batch %d.", why, self.workers, number)
+                self._begin(number)
+        raise UserError(
+            f"{why}, {RESTARTS + 1} times at batch {number}. Give them more memory, or data.workers=0; "
+            "type the command again to go on."
+        )
 
     def close(self) -> None:
         """End the thread or the processes; iterating begins them again."""
@@ -68,17 +92,18 @@ class Ahead(Iterable[dict]):
     def _begin(self, number: int) -> None:
         self.close()
         self._given = number - 1
-        source = iter(
-            DataLoader(
-                self.windows,
-                batch_sampler=self.batches(number),
-                num_workers=self.workers,
-                prefetch_factor=DEPTH if self.workers else None,
-                collate_fn=as_it_is,
-                pin_memory=torch.cuda.is_available(),
-                generator=torch.Generator(),  # else it takes numbers of the global one
+        with unhandled(signal.SIGCHLD):
+            source = iter(
+                DataLoader(
+                    self.windows,
+                    batch_sampler=self.batches(number),
+                    num_workers=self.workers,
+                    prefetch_factor=DEPTH if self.workers else None,
+                    collate_fn=as_it_is,
+                    pin_memory=torch.cuda.is_available(),
+                    generator=torch.Generator(),  # else it takes numbers of the global one
+                )
             )
-        )
         if self.workers:
             self._source = source
             return
@@ -119,9 +144,14 @@ class Thread:
     def forget(self) -> None:
         """Stop soon. Waits for nothing, since the collector may call it from anywhere, from this very thread too."""
         self.over = True
-        atexit.unregister(self.end)
 
     def _run(self, source: Iterator[dict]) -> None:
+        try:
+            self._load(source)
+        finally:
+            atexit.unregister(self.end)
+
+    def _load(self, source: Iterator[dict]) -> None:
         while not self.over:
             try:
                 batch = next(source)
@@ -133,6 +163,17 @@ class Thread:
                     break
             if isinstance(batch, Exception):
                 return
+
+
+@contextmanager
+def unhandled(number: int) -> Iterator[None]:
+    """Leave a signal's handler as it was: torch's own raises in the midst of a step when a loader process dies."""
+    before, main = signal.getsignal(number), threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    finally:
+        if main and before is not None:
+            signal.signal(number, before)
 
 
 def as_it_is(batch: dict) -> dict:
