@@ -1,6 +1,8 @@
 """Laws of loading ahead: the same batches as without, none twice over, and a reader that ends ends the loading."""
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from itertools import count, islice
@@ -121,3 +123,15 @@ def test_closing_or_forgetting_ends_the_thread():
     while loading() - before and time.monotonic() < ends:
         time.sleep(0.01)
     assert not loading() - before
+
+
+def test_a_program_may_end_while_its_thread_loads():
+    """A thread that runs on in a library while the interpreter goes would abort it."""
+    program = (
+        "import torch\nfrom itertools import count\nfrom ode_vgan.data.ahead import Ahead\n"
+        "class Busy:\n    def __len__(self): return 9\n"
+        "    def __getitems__(self, items): return torch.randn(500, 500).svd()\n"
+        "next(iter(Ahead(Busy(), lambda number: ([i] for i in count()), lambda: 0)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0 and not ended.stderr
