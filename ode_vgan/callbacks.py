@@ -115,7 +115,7 @@ class Budget(pl.Callback):
 
 
 class StopOnSignal(pl.Callback):
-    """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint; a second one ends it at once.
+    """SIGTERM, SIGHUP and Ctrl-C end the run after the current step, with a checkpoint; a second one ends it at once.
 
     A signal to one of several processes ends them all after the same step.
     """
@@ -125,7 +125,7 @@ class StopOnSignal(pl.Callback):
         self._before: dict = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: object) -> None:

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import multiprocessing
 import queue
 import signal
 import threading
@@ -71,16 +72,16 @@ class Ahead(Iterable[dict]):
         for left in reversed(range(RESTARTS + 1)):
             try:
                 return next(self._source)
-            except RuntimeError as error:
-                if not self.workers or "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:  # the latter two of a batch half handed over
+                if not died(getattr(self._source, "_workers", ())):
                     raise
-                why = str(error).partition(". ")[0]
+                why = " ".join(str(error).split()).partition(". ")[0]
             if left:
-                log.warning("%s. %d workers are begun anew at batch %d.", why, self.workers, number)
+                log.warning("A loader process died (%s): %d are begun anew at batch %d.", why, self.workers, number)
                 self._begin(number)
         raise UserError(
-            f"{why}, {RESTARTS + 1} times at batch {number}. Give them more memory, or data.workers=0; "
-            "type the command again to go on."
+            f"A loader process died ({why}), {RESTARTS + 1} times at batch {number}. Give them more memory, "
+            "or data.workers=0; type the command again to go on."
         )
 
     def close(self) -> None:
@@ -163,6 +164,13 @@ class Thread:
                     break
             if isinstance(batch, Exception):
                 return
+
+
+def died(workers: Iterable[multiprocessing.Process]) -> bool:
+    """Whether one of these processes has died, or does so now."""
+    for worker in workers:
+        worker.join(POLL_SECONDS)
+    return any(worker.exitcode for worker in workers)
 
 
 @contextmanager
