@@ -101,7 +101,7 @@ def attempt(config: dict, data: "pl.LightningDataModule", folder: Path, window: 
     import pytorch_lightning as pl
 
     from ode_vgan.build import build
-    from ode_vgan.checkpoints import last_good, used_up
+    from ode_vgan.checkpoints import to_go_on_from, used_up
     from ode_vgan.processes import leads
     from ode_vgan.provenance import started
     from ode_vgan.replicas import fit
@@ -115,7 +115,7 @@ def attempt(config: dict, data: "pl.LightningDataModule", folder: Path, window: 
     macs = module.count(**window, size=config["data"]["size"])
     if config["max_macs"] is not None:
         module.max_clips = min(module.max_clips, clips_within(config["max_macs"], macs))
-    last = last_good(folder / CHECKPOINT)
+    last = to_go_on_from(folder, module.max_clips, config["data"]["batch"])
     resumes = last is not None
     if resumes and (reason := used_up(last, module.max_clips, config)):
         print(f"{folder} already has {reason} to train it further.")

@@ -1,5 +1,6 @@
 """The checkpoints of a run: written whole or not at all, the last few kept, a broken one passed over."""
 
+import json
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from ode_vgan.callbacks import Budget
 from ode_vgan.data.clips import atomic_file
 from ode_vgan.errors import UserError
-from ode_vgan.runs import read_checkpoint
+from ode_vgan.runs import CHECKPOINT, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,23 @@ def last_good(path: Path) -> dict | None:
             "or give a new tag=..."
         )
     return None
+
+
+def to_go_on_from(folder: Path, max_clips: int, batch: int) -> dict | None:
+    """The checkpoint of a run that goes on; the one before the last, where a kill came between the last and its report.
+
+    Args:
+        max_clips, batch: of the run: one that has just reached its end has less than a batch more.
+    """
+    path, report = folder / CHECKPOINT, folder / "metrics.json"
+    last = last_good(path)
+    clips = 0 if last is None else last["ode_vgan"]["clips_seen"]
+    if not max_clips <= clips < max_clips + batch or not earlier(path):
+        return last
+    if report.exists() and json.loads(report.read_text())["clips_seen"] >= clips:
+        return last
+    path.unlink()  # its steps come again, and are the same
+    return last_good(path)
 
 
 def _set_aside(broken: list[Path]) -> None:

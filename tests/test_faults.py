@@ -48,6 +48,10 @@ def test_a_broken_last_checkpoint_changes_nothing_but_one_line(tmp_path):
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert done.stdout.count("Goes on from earlier-1.ckpt, at 8 clips") == 1
     assert all(torch.equal(value, weights(tmp_path / "run")[name]) for name, value in expected.items())
+    (tmp_path / "run" / "metrics.json").unlink()  # as a kill between the last checkpoint and the report leaves it
+    done = train(tmp_path, "max_clips=16")
+    assert done.returncode == 0 and (tmp_path / "run" / "metrics.json").exists(), done.stderr
+    assert all(torch.equal(value, weights(tmp_path / "run")[name]) for name, value in expected.items())
 
 
 def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
