@@ -52,12 +52,12 @@ def words(folder: Path, clips: Path, target: str, *more: str) -> list[str]:
     return [sys.executable, str(REPOSITORY / "train.py"), *flags, *tiny_overrides(folder, *own)]
 
 
-def disturb(command: list[str], folder: Path, fault: str, draw: random.Random, startup: float) -> int | None:
+def disturb(command: list[str], folder: Path, fault: str, draw: random.Random, whole_seconds: float) -> int | None:
     """Type the command, let the fault happen at a drawn moment; its exit status, None where the fault ended it."""
     with open(folder / "out.txt", "a") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
         try:
-            return process.wait(startup * draw.uniform(0.3, 1.6))
+            return process.wait(whole_seconds * draw.uniform(0.3, 0.95))
         except subprocess.TimeoutExpired:
             pass
         if fault == "disk":
@@ -77,12 +77,12 @@ def disturb(command: list[str], folder: Path, fault: str, draw: random.Random, s
     return None
 
 
-def until_finished(command: list[str], folder: Path, kills: int, draw: random.Random, startup: float) -> dict:
+def until_finished(command: list[str], folder: Path, kills: int, draw: random.Random, whole_seconds: float) -> dict:
     """Type the command again and again, with `kills` faults, then undisturbed; what happened."""
     done: Counter[str] = Counter()
     for number in range(kills):
         fault = FAULTS[number % len(FAULTS)]
-        if disturb(command, folder, fault, draw, startup) is None:
+        if disturb(command, folder, fault, draw, whole_seconds) is None:
             done[fault] += 1
     code = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     (folder / "last.txt").write_text(code.stdout + code.stderr)
