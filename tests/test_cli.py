@@ -206,3 +206,10 @@ def test_uniform_times_are_whole_frames_of_the_rate():
     assert uniform_times(10, 0.3, 8) == [0, 0.1, 0.2]
     assert len(uniform_times(None, None, 8)) == 8
     assert uniform_times(1, 0.01, 8) == [0]
+
+
+@pytest.mark.parametrize("name", ["abc", "cpu:0", "cuda:999", "cuda:x", "", "auto:1"])
+def test_a_device_that_is_not_here_is_one_line(name, capsys):
+    assert main(["sample", "nowhere", "--text", "a", "--device", name]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--device" in said and "cpu" in said

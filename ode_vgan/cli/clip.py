@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ode_vgan.cli.clip_eval import SUBJECTS, add_eval
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain, at_least
 from ode_vgan.errors import UserError
 
@@ -73,7 +74,7 @@ def add_search(actions) -> None:
     parser.add_argument("--size", type=at_least(1), metavar="PX", help="bring clips to a square of this side")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="clips looked at, at most")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="where the picture goes (default: none)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run_export(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain, at_least
 from ode_vgan.errors import UserError
 
@@ -52,7 +53,7 @@ def add_eval(actions) -> None:
     parser.add_argument("--draws", type=at_least(100), default=2000, metavar="N", help="of the bootstrap (2000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers with their whole protocol")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, with the command and the commit")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run_eval(args: argparse.Namespace) -> None:

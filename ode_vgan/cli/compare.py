@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
@@ -49,7 +50,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--no-judge", action="store_true", help="judge nothing; show what earlier calls judged")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: the first FOLDER)")
     parser.add_argument("--wandb", metavar="PROJECT", nargs="?", const="ode_vgan", help="the report also to W&B")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda or auto (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
@@ -59,7 +60,7 @@ def add_parser(subparsers) -> None:
         metavar="FILE",
         help="where to write (default RUN/continuous.json); answers to other questions stay",
     )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:

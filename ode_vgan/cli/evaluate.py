@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain
 from ode_vgan.errors import UserError
 
@@ -46,7 +47,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--weights", metavar="EXTRACTOR=FILE", action="append", default=[], help="weights by path")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write (default evaluation.json in RUN)")
     parser.add_argument("--no-cache", action="store_true", help="keep no features of real clips")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+from ode_vgan.cli.device import device
 from ode_vgan.errors import UserError
 
 DEFAULT_FPS = 24.0
@@ -27,7 +28,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same clips (default 0)")
     parser.add_argument("--out", type=Path, help="folder to write to (default RUN/samples)")
     parser.add_argument("--raw", action="store_true", help="also each clip as an MP4 of its own size, without caption")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ode_vgan.cli.device import device
 from ode_vgan.cli.laion_engine import Plain, at_least
 
 
@@ -19,7 +20,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders or checkpoint files, 1 to 8")
     parser.add_argument("--host", default="127.0.0.1", help="another lets other machines use the models (127.0.0.1)")
     parser.add_argument("--port", type=at_least(0), default=8322, help="0 takes a free one (default 8322)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
