@@ -2,7 +2,7 @@
 
 The same command is typed again and again while its process is killed (SIGKILL, SIGTERM), its files may not grow for a
 while (RLIMIT_FSIZE) or its last checkpoint is damaged; some of its clips are broken from the start. In the end weights,
-rows and skipped clips are compared with those of a run that nothing happened to.
+and rows are compared with those of a run that nothing happened to.
 """
 
 import argparse
