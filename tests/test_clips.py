@@ -1,6 +1,7 @@
 """Laws of decoding, encoding, and the uint8 <-> float boundary."""
 
 import io
+import time
 from fractions import Fraction
 
 import av
@@ -251,3 +252,17 @@ def test_frames_that_come_one_by_one_have_one_size(ramp):
 def test_one_frame_is_a_clip(noise):
     clip = decode_clip(encode_clip(None, noise[:1], 24, **LOSSLESS))
     assert np.array_equal(clip.frames, noise[:1]) and clip.times.tolist() == [0.0]
+
+
+def test_a_clip_that_keeps_its_decoder_busy_is_given_up_and_a_slow_reader_is_not(noise, monkeypatch):
+    from ode_vgan.data.excerpt import open_excerpt
+
+    content = bytes(encode_clip(None, np.repeat(noise, 4, axis=0), 25.0))
+    monkeypatch.setattr(soundness, "MAX_SECONDS", 1.0)
+    for _ in clips.stream_frames(content):  # who reads takes their time: 1.2 s of 48 frames
+        time.sleep(0.025)
+    monkeypatch.setattr(soundness, "MAX_SECONDS", 1e-9)
+    with pytest.raises(CorruptClip, match="decoding takes more than 1e-09 s"):
+        decode_clip(content)
+    with pytest.raises(CorruptClip, match="decoding takes more than"):
+        open_excerpt(content, size=None).take([0])

@@ -6,6 +6,7 @@ The only uint8 <-> float boundary of the package is here (`to_float`, `to_uint8`
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ode_vgan.data.soundness import (
     CorruptClip,
     check_end,
     check_index,
+    check_patience,
     check_sides,
     check_whole,
     name_of,
@@ -91,9 +93,11 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"no clip at {name}. Check the path.")
     read = _webp_frames if check_whole(source, name) else _video_frames
-    count, last = 0, -np.inf
+    count, last, spent, since = 0, -np.inf, 0.0, time.monotonic()
     try:
         for frame, seconds in read(source, name):
+            spent += time.monotonic() - since
+            check_patience(spent, name)
             if count == MAX_FRAMES:
                 raise CorruptClip(f"{name}: more than {MAX_FRAMES} frames. Cut it into shorter clips.")
             if seconds <= last:
@@ -101,6 +105,7 @@ def stream_frames(source: str | Path | bytes) -> Iterator[tuple[np.ndarray, floa
                 raise CorruptClip(f"{name}: {late}. Re-encode it.")
             count, last = count + 1, seconds
             yield frame, seconds
+            since = time.monotonic()
     except BROKEN as error:
         raise CorruptClip(f"{name}: broken after {count} frames ({one_line(error)}). Replace it.") from error
     if not count:

@@ -1,6 +1,7 @@
 """Some frames of a video, decoded without the rest: its packets tell the times before any frame is decoded."""
 
 import io
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +18,7 @@ from ode_vgan.data.soundness import (
     CorruptClip,
     check_end,
     check_index,
+    check_patience,
     check_sides,
     check_whole,
     name_of,
@@ -88,10 +90,11 @@ class Excerpt:
     def _decode(self, start: int, rows: dict[int, list[int]], out: np.ndarray) -> np.ndarray:
         context = self.container.streams.video[0].codec_context
         context.flush_buffers()
-        converter = VideoReformatter()
+        converter, begin = VideoReformatter(), time.monotonic()
         with broken_becomes_corrupt(self.name):
             for packet in [*self.packets[start:], None]:
                 self.decoded += packet is not None
+                check_patience(time.monotonic() - begin, self.name)
                 for frame in context.decode(packet):
                     wanted = rows.pop(frame.pts, ())
                     if wanted and frame.is_corrupt:

@@ -12,6 +12,7 @@ from ode_vgan.errors import UserError
 
 MAX_SIDE_PX = 8192
 MAX_FRAMES = 100_000
+MAX_SECONDS = 300.0  # of decoding, wall clock: hundreds of times what a clip of a training set takes
 
 
 class CorruptClip(UserError):  # noqa: N818 named for what it is, as UserError is
@@ -24,6 +25,12 @@ def name_of(source: str | Path | bytes) -> str:
 
 def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_patience(seconds: float, name: str) -> None:
+    """Give up a clip that keeps its decoder busy beyond the limit; a frame's own time is bounded by its sides."""
+    if seconds > MAX_SECONDS:
+        raise CorruptClip(f"{name}: decoding takes more than {MAX_SECONDS:g} s. Cut or re-encode it.")
 
 
 def check_whole(source: str | Path | bytes, name: str) -> bool:
