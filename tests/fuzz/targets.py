@@ -128,6 +128,7 @@ class Checkpoints:
         clips = write_shapes(folder / "clips", 2, frames=4, size=16)
         run = made_run(folder / "run", clips)
         self.path = run / "checkpoints" / "last.ckpt"
+        self.mark = folder / "was_here"
         self.seeds, self.config = [self.path.read_bytes()], made_config(clips)
 
     def one(self, draw: np.random.Generator) -> None:
@@ -137,9 +138,9 @@ class Checkpoints:
         if what < 0.6:
             self.path.write_bytes(mutated(self.seeds, draw))
         elif what < 0.7:
-            self.path.write_bytes(pickle.dumps(Evil(), protocol=int(draw.integers(2, 5))))
+            self.path.write_bytes(pickle.dumps(Evil(self.mark), protocol=int(draw.integers(2, 5))))
         elif what < 0.8:
-            torch.save({"ode_vgan": {"config": Evil(), "clips_seen": 1}, "state_dict": {}}, self.path)
+            torch.save({"ode_vgan": {"config": Evil(self.mark), "clips_seen": 1}, "state_dict": {}}, self.path)
         else:
             config = dict(self.config)
             config[str(draw.choice(list(config)))] = value(draw)
@@ -147,17 +148,22 @@ class Checkpoints:
                 {"ode_vgan": value(draw) if what < 0.85 else {"config": config, "clips_seen": 1}, "state_dict": {}},
                 self.path,
             )
-        trained = load(self.path)
-        trained.draw(1, 0)
+        try:
+            load(self.path).draw(1, 0)
+        finally:
+            assert not self.mark.exists(), "a program of the checkpoint was run"
 
 
 class Evil:
-    """An object whose unpickling starts a program."""
+    """An object whose unpickling starts a program, which leaves a mark."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
 
     def __reduce__(self):
         import os
 
-        return os.system, ("touch /tmp/ode_vgan_was_here",)
+        return os.system, (f"touch {self.mark}",)
 
 
 class Commands:
